@@ -1,0 +1,16 @@
+//! The kernel's numbers, one table each.
+//!
+//! Our Rust names are ours; the kernel's spelling is kept beside each so that a search finds it. A number without a
+//! row here is not an error: newer kernels have more, and a caller may name them by number.
+
+mod attach_kind;
+mod errno;
+mod map_kind;
+mod program_kind;
+mod section;
+
+pub use attach_kind::AttachKind;
+pub use errno::Errno;
+pub use map_kind::{MapFlags, MapKind};
+pub use program_kind::ProgramKind;
+pub use section::{SECTIONS, SectionMeaning, SectionRow, meaning_of_section, nearest_section};

@@ -1,0 +1,133 @@
+//! The stable codes: one row each, with the kind and stage they imply.
+//!
+//! Codes never change their meaning and are never reused. `O` object files, `L` linking, `M` maps, `P` programs (before a
+//! verifier sees them), `V` verdicts of a verifier, `A` attaching, `R` runs, `H` the host around it.
+
+use std::fmt;
+
+use super::{ErrorKind, Stage};
+
+/// A stable code such as `O003`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Code(&'static str);
+
+/// What a code means.
+#[derive(Debug, Clone, Copy)]
+pub struct CodeRow {
+    /// The code.
+    pub code: Code,
+    /// The error kind it implies.
+    pub kind: ErrorKind,
+    /// The stage it belongs to.
+    pub stage: Stage,
+    /// One line about it.
+    pub title: &'static str,
+}
+
+impl Code {
+    /// The code as text, for example `O003`.
+    pub fn as_str(self) -> &'static str {
+        self.0
+    }
+
+    /// The row of this code.
+    pub fn row(self) -> &'static CodeRow {
+        // INVARIANT: every `Code` is a constant of this file and every constant has a row (tested below).
+        CODES
+            .iter()
+            .find(|row| row.code == self)
+            .unwrap_or(&CODES[0])
+    }
+}
+
+impl fmt::Display for Code {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0)
+    }
+}
+
+/// Declares constant and row together, so that neither can be forgotten: a function cannot make constants.
+macro_rules! codes {
+    ($($name:ident = $code:literal, $kind:ident, $stage:ident, $title:literal;)*) => {
+        impl Code {
+            $(#[doc = $title] pub const $name: Self = Self($code);)*
+        }
+
+        /// Every code, in the order of this table.
+        pub const CODES: &[CodeRow] = &[
+            $(CodeRow { code: Code($code), kind: ErrorKind::$kind, stage: Stage::$stage, title: $title },)*
+        ];
+    };
+}
+
+codes! {
+    INTERNAL = "H000", Io, Host, "an unexpected condition inside twinbpf";
+    FILE_NOT_FOUND = "O001", NotFound, Read, "the file does not exist";
+    FILE_UNREADABLE = "O002", Io, Read, "the file cannot be read";
+    EMPTY_FILE = "O003", BadObject, Parse, "the file is empty";
+    NOT_ELF = "O004", BadObject, Parse, "the file is not an ELF file";
+    NOT_BPF = "O005", BadObject, Parse, "the ELF file is for another machine, not BPF";
+    NOT_RELOCATABLE = "O006", BadObject, Parse, "the ELF file is not a relocatable object";
+    TRUNCATED = "O007", BadObject, Parse, "the file ends before the data it announces";
+    MALFORMED_ELF = "O008", BadObject, Parse, "the ELF container contradicts itself";
+    MAP_DEFINITION = "O010", BadObject, Parse, "a map definition is malformed";
+    MAP_DEFINITION_TAIL = "O011", BadObject, Parse, "a legacy map definition has a non-zero tail";
+    BTF_MISSING = "O012", BadObject, Parse, "the object needs BTF but has none";
+    BTF_MALFORMED = "O013", BadObject, Parse, "the BTF contradicts itself";
+    LICENSE_MALFORMED = "O014", BadObject, Parse, "the license or version section is malformed";
+    CODE_MALFORMED = "O015", BadObject, Parse, "a program's bytes are not whole instructions";
+    RELOCATION_MALFORMED = "O016", BadObject, Parse, "a relocation points nowhere";
+    INSN_MALFORMED = "O017", BadObject, Parse, "an instruction is not valid BPF";
+    NO_PROGRAMS = "O018", BadObject, Parse, "the object has no programs";
+    UNRESOLVED_SYMBOL = "L001", BadObject, Link, "a reference to something the object does not define";
+    UNSUPPORTED_REFERENCE = "L002", Unsupported, Link, "a kind of reference that is not supported yet";
+    CALL_OUTSIDE = "L003", BadObject, Link, "a call leaves the code of its object";
+    MAP_INVALID = "M001", Rejected, CreateMap, "a map attribute breaks a rule of its map type";
+    MAP_PERMISSION = "M002", Permission, CreateMap, "no privilege to create this map";
+    MAP_NO_MEMORY = "M003", Limit, CreateMap, "not enough memory for this map";
+    MAP_UNSUPPORTED = "M004", Unsupported, CreateMap, "this kernel or engine lacks the map type";
+    MAP_CREATE = "M005", Rejected, CreateMap, "the map could not be created";
+    MAP_NOT_FOUND = "M006", NotFound, MapOperation, "there is no map with this name";
+    MAP_TYPE_SIZE = "M007", Usage, MapOperation, "the Rust type does not fit the map";
+    MAP_OPERATION = "M008", Usage, MapOperation, "the map operation was refused";
+    MAP_FULL = "M009", Limit, MapOperation, "the map is full";
+    MAP_KEY_NOT_FOUND = "M010", NotFound, MapOperation, "the key is not in the map";
+    MAP_KEY_EXISTS = "M011", Exists, MapOperation, "the key is already in the map";
+    PROGRAM_UNTYPED = "P001", Usage, LoadProgram, "the section name says no program type and none was given";
+    PROGRAM_PERMISSION = "P002", Permission, LoadProgram, "no privilege to load this program";
+    PROGRAM_UNSUPPORTED = "P003", Unsupported, LoadProgram, "this kernel or engine lacks the program type or a feature it needs";
+    PROGRAM_NOT_FOUND = "P004", NotFound, LoadProgram, "there is no program with this name";
+    PROGRAM_HELPER_MISSING = "P005", Unsupported, LoadProgram, "the engine does not have a helper the program calls";
+    PROGRAM_LOAD = "P006", Rejected, LoadProgram, "the program could not be loaded";
+    VERIFIER_REJECTED = "V000", Rejected, LoadProgram, "the verifier refused the program";
+    ATTACH_PERMISSION = "A001", Permission, Attach, "no privilege to attach here";
+    ATTACH_TARGET = "A002", NotFound, Attach, "the thing to attach to does not exist";
+    ATTACH_KIND = "A003", Usage, Attach, "this program type does not attach to this hook";
+    ATTACH = "A004", Io, Attach, "attaching was refused";
+    ATTACH_UNSUPPORTED = "A005", Unsupported, Attach, "this engine cannot attach to this hook";
+    RUN_FAULT = "R001", Fault, Run, "the program touched memory it may not touch";
+    RUN_BUDGET = "R002", Limit, Run, "the program used up its instruction budget";
+    RUN_ABORTED = "R003", Fault, Run, "the run was aborted from outside";
+    RUN_INVALID = "R004", Fault, Run, "the program did something that has no meaning";
+    VM_NO_MEMORY = "R005", Limit, Run, "the memory window has no room left";
+    CAPTURE_MALFORMED = "H001", BadObject, Host, "the capture file is malformed";
+    CAPTURE_UNSUPPORTED = "H002", Unsupported, Host, "the capture's link type is not supported";
+    NAMESPACE = "H003", Permission, Host, "a private network namespace could not be made";
+    COMMAND = "H004", NotFound, Host, "the command could not be started";
+    HOST_IO = "H005", Io, Host, "a system service failed";
+    USAGE = "H006", Usage, Host, "the request contradicts itself";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_are_unique_and_every_one_finds_its_own_row() {
+        let mut seen = std::collections::BTreeSet::new();
+        for row in CODES {
+            assert!(seen.insert(row.code), "{} twice", row.code);
+            assert_eq!(row.code.row().title, row.title);
+        }
+    }
+}

@@ -1,0 +1,21 @@
+//! From file bytes to linked BPF programs, as pure functions.
+//!
+//! Nothing here makes a system call, reads a clock or opens a file: the same bytes give the same answer on every
+//! machine. The states of a program are types of their own: [`Object`] is what the file says, [`Linked`] is what an
+//! engine can load, with holes where maps and other live things will be.
+//!
+//! The facts of the kernel interface that both engines need live here too, one table each: error numbers, map kinds,
+//! program kinds, section names, opcodes.
+#![forbid(unsafe_code)]
+
+pub mod abi;
+pub mod diagnosis;
+pub mod insn;
+pub mod link;
+pub mod spec;
+
+pub use abi::{AttachKind, Errno, MapKind, ProgramKind};
+pub use diagnosis::{Diagnosis, Error, ErrorKind, Result};
+pub use insn::{Insn, InsnIndex};
+pub use link::{Hole, HoleKind, Linked, LinkedProgram, Target};
+pub use spec::{MapIndex, MapSpec, Object, ProgramSpec};

@@ -1,0 +1,79 @@
+//! Holes: what a linked instruction still misses, by name instead of by number.
+
+use crate::insn::InsnIndex;
+use crate::spec::MapIndex;
+
+/// An instruction that the engine completes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hole {
+    /// The instruction; for wide ones, the first slot.
+    pub at: InsnIndex,
+    /// What goes in.
+    pub kind: HoleKind,
+}
+
+/// What goes into a hole.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum HoleKind {
+    /// A map (`BPF_PSEUDO_MAP_FD`).
+    Map(MapIndex),
+    /// A place in a map's first value (`BPF_PSEUDO_MAP_VALUE`).
+    MapValue {
+        /// The map.
+        map: MapIndex,
+        /// Offset in the value, bytes.
+        offset: u32,
+    },
+    /// The address of a function of this program (`BPF_PSEUDO_FUNC`), for callbacks.
+    Function(InsnIndex),
+    /// A kernel function (`BPF_PSEUDO_KFUNC_CALL`).
+    Kfunc {
+        /// Its name, flavour cut off.
+        name: String,
+        /// The module that has it; `None` for the kernel itself or not yet known.
+        module: Option<String>,
+        /// Whether the program may be loaded without it.
+        is_weak: bool,
+    },
+    /// A kernel symbol (`BPF_PSEUDO_BTF_ID` if typed, else its address).
+    Ksym {
+        /// Its name.
+        name: String,
+        /// Whether BTF gives it a type.
+        is_typed: bool,
+        /// Whether the program may be loaded without it.
+        is_weak: bool,
+    },
+    /// A value of the kernel's configuration.
+    Kconfig {
+        /// The option's name, or one of the loader's own (`LINUX_KERNEL_VERSION`).
+        name: String,
+        /// Whether the program may be loaded without it.
+        is_weak: bool,
+    },
+}
+
+/// What a program as a whole refers to.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum ProgramTarget {
+    /// Nothing: most kinds.
+    #[default]
+    None,
+    /// A function or type in the engine's BTF (`attach_btf_id`).
+    AttachBtf {
+        /// The name to look up.
+        name: String,
+    },
+    /// A function of another loaded program (freplace).
+    Freplace {
+        /// The function to replace.
+        function: String,
+    },
+    /// A member of a struct_ops type.
+    StructOpsMember {
+        /// The struct type.
+        type_name: String,
+        /// The member's name.
+        member: String,
+    },
+}

@@ -1,0 +1,105 @@
+//! A map before it exists: everything `BPF_MAP_CREATE` needs.
+
+use crate::abi::{MapFlags, MapKind};
+
+/// Position of a map in [`Object::maps`](super::Object::maps).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct MapIndex(pub usize);
+
+/// A map to be created.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MapSpec {
+    /// The name in the object; the kernel keeps the first 15 bytes.
+    pub name: String,
+    /// How it stores and finds.
+    pub kind: MapKind,
+    /// Bytes of a key.
+    pub key_size: u32,
+    /// Bytes of a value (of one CPU's value for per-CPU kinds).
+    pub value_size: u32,
+    /// Most entries it can hold.
+    pub max_entries: u32,
+    /// Flags of `BPF_MAP_CREATE`.
+    pub flags: MapFlags,
+    /// Attribute `map_extra`: meaning depends on the kind.
+    pub extra: u64,
+    /// Memory node to allocate on.
+    pub numa_node: Option<u32>,
+    /// Whether and where it wants to be pinned.
+    pub pinning: Pinning,
+    /// What the maps inside a map-in-map look like.
+    pub inner: Option<InnerMap>,
+    /// Where the definition stands.
+    pub origin: MapOrigin,
+}
+
+/// Where a map wants to be pinned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Pinning {
+    /// Not at all.
+    #[default]
+    None,
+    /// Under its name, in the directory the caller gives (`LIBBPF_PIN_BY_NAME`).
+    ByName,
+    /// iproute2: in a directory of this object (`PIN_OBJECT_NS`, 1).
+    ObjectScope,
+    /// iproute2: in a directory all objects share (`PIN_GLOBAL_NS`, 2).
+    GlobalScope,
+    /// iproute2: a directory number of the user's own.
+    Custom(u32),
+}
+
+/// What the maps inside a map-in-map look like.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum InnerMap {
+    /// A definition of its own (`__array(values, struct {..})`).
+    Spec(Box<MapSpec>),
+    /// Another map of the same object (`inner_map_idx`, or an iproute2 inner id).
+    Map(MapIndex),
+}
+
+/// Where a definition stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum MapOrigin {
+    /// A struct in `SEC("maps")`.
+    Legacy {
+        /// Offset in the section, bytes.
+        offset: u64,
+        /// Size of the struct, bytes.
+        size: u64,
+        /// The identifier iproute2's form gives it.
+        id: Option<u32>,
+    },
+    /// A variable in `SEC(".maps")`, described by BTF.
+    Btf {
+        /// Offset in the section, bytes.
+        offset: u64,
+    },
+    /// Made by the caller, without any object.
+    Caller,
+}
+
+impl MapSpec {
+    /// A map without any object: kind, sizes, number of entries; the rest is zero or absent.
+    pub fn new(
+        name: &str,
+        kind: MapKind,
+        key_size: u32,
+        value_size: u32,
+        max_entries: u32,
+    ) -> Self {
+        Self {
+            name: name.to_owned(),
+            kind,
+            key_size,
+            value_size,
+            max_entries,
+            flags: MapFlags::default(),
+            extra: 0,
+            numa_node: None,
+            pinning: Pinning::None,
+            inner: None,
+            origin: MapOrigin::Caller,
+        }
+    }
+}
