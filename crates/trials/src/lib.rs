@@ -1,0 +1,153 @@
+//! Tests that need more than a Rust toolchain: run, visibly skipped, or failed where the full machine is promised.
+//!
+//! A test binary without the standard harness lists its cases with what each needs and hands them to [`run`]. A case whose
+//! needs are not met shows as ignored, with the reason beside its name. Where the variable `TWINBPF_REQUIRE` names the need
+//! (`kernel`, `linux-6.18`, `userns`, `clang`, separated by commas), the same case fails instead.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::process::{Command, ExitCode, Stdio};
+
+use libtest_mimic::{Arguments, Failed, Trial};
+
+/// What a case needs beyond a Rust toolchain.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Need {
+    /// `bpf(2)` with the privileges to create maps and load programs.
+    Kernel,
+    /// The running kernel's types, readable.
+    KernelTypes,
+    /// A kernel that keeps `bpf(2)` from ordinary users, so that missing privileges can be seen.
+    ClosedBpf,
+    /// Linux 6.18 with pages of 4 KiB, where the rules of maps were observed.
+    Linux618,
+    /// User namespaces for ordinary users.
+    UserNamespaces,
+    /// The compiler that built the fixtures.
+    Clang,
+}
+
+/// One test.
+pub struct Case {
+    name: String,
+    needs: Vec<Need>,
+    body: Box<dyn FnOnce() + Send>,
+}
+
+impl std::fmt::Debug for Case {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Case")
+            .field("name", &self.name)
+            .field("needs", &self.needs)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Bits of `CapEff` any one of which lets a process use `bpf(2)`: `CAP_BPF` and `CAP_SYS_ADMIN`.
+const CAPABILITIES: u64 = 1 << 39 | 1 << 21;
+
+impl Case {
+    /// A case that fails by panicking.
+    pub fn new(name: &str, needs: &[Need], body: impl FnOnce() + Send + 'static) -> Self {
+        Self {
+            name: name.to_owned(),
+            needs: needs.to_vec(),
+            body: Box::new(body),
+        }
+    }
+}
+
+/// Runs the cases as the arguments of a test binary ask (`cargo test` passes them), and says how it went.
+pub fn run(cases: Vec<Case>) -> ExitCode {
+    let arguments = Arguments::from_args();
+    let required = std::env::var("TWINBPF_REQUIRE").unwrap_or_default();
+    let trials = cases
+        .into_iter()
+        .map(|case| trial(case, &required))
+        .collect();
+    libtest_mimic::run(&arguments, trials).exit_code()
+}
+
+fn trial(case: Case, required: &str) -> Trial {
+    let missing = case
+        .needs
+        .iter()
+        .find_map(|need| need.missing().map(|reason| (*need, reason)));
+    match missing {
+        None => Trial::test(case.name, || outcome(case.body)),
+        Some((need, reason)) if required.split(',').any(|name| name == need.name()) => {
+            Trial::test(case.name, move || {
+                Err(Failed::from(format!(
+                    "{reason}, though TWINBPF_REQUIRE promises it"
+                )))
+            })
+        }
+        Some((_, reason)) => Trial::test(case.name, || Ok(()))
+            .with_kind(reason)
+            .with_ignored_flag(true),
+    }
+}
+
+fn outcome(body: Box<dyn FnOnce() + Send>) -> Result<(), Failed> {
+    // The panic hook has printed the message already.
+    catch_unwind(AssertUnwindSafe(body)).map_err(|_| Failed::without_message())
+}
+
+impl Need {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Kernel | Self::KernelTypes | Self::ClosedBpf => "kernel",
+            Self::Linux618 => "linux-6.18",
+            Self::UserNamespaces => "userns",
+            Self::Clang => "clang",
+        }
+    }
+
+    /// Why the need is not met, or `None` if it is.
+    fn missing(self) -> Option<String> {
+        match self {
+            Self::Kernel => {
+                (effective_capabilities() & CAPABILITIES == 0).then(|| "needs CAP_BPF".to_owned())
+            }
+            Self::KernelTypes => {
+                let is_readable = std::fs::File::open("/sys/kernel/btf/vmlinux").is_ok();
+                (!is_readable).then(|| "needs /sys/kernel/btf/vmlinux".to_owned())
+            }
+            Self::ClosedBpf => {
+                let setting = std::fs::read_to_string("/proc/sys/kernel/unprivileged_bpf_disabled")
+                    .unwrap_or_default();
+                (setting.trim() == "0").then(|| "needs kernel.unprivileged_bpf_disabled".to_owned())
+            }
+            Self::Linux618 => {
+                let release =
+                    std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+                let is_observed = release.starts_with("6.18.") && cfg!(target_arch = "x86_64");
+                (!is_observed)
+                    .then(|| format!("needs Linux 6.18 on x86-64, this is {}", release.trim()))
+            }
+            Self::UserNamespaces => succeeds(
+                "unshare",
+                &["--user", "--net", "true"],
+                "needs user namespaces",
+            ),
+            Self::Clang => succeeds("clang-19", &["--version"], "needs clang-19"),
+        }
+    }
+}
+
+fn effective_capabilities() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
+    line.and_then(|digits| u64::from_str_radix(digits.trim(), 16).ok())
+        .unwrap_or(0)
+}
+
+fn succeeds(program: &str, arguments: &[&str], otherwise: &str) -> Option<String> {
+    let result = Command::new(program)
+        .args(arguments)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status();
+    let is_met = result.is_ok_and(|status| status.success());
+    (!is_met).then(|| otherwise.to_owned())
+}
