@@ -1,1 +1,52 @@
-fn main() {}
+//! Development tasks that need more than a Rust toolchain: `cargo xtask TASK`.
+//!
+//! Nothing that a user installs depends on this crate. Each task is a module with one `run`.
+
+mod age;
+mod fixtures;
+
+use std::process::ExitCode;
+
+const USAGE: &str = "\
+usage: cargo xtask TASK
+
+  fixtures           build the BPF programs that tests and examples use, beside their sources
+  fixtures --check   build them into a temporary folder and compare: exit 1 if a byte differs
+";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let outcome = match words[..] {
+        ["fixtures"] => fixtures::run(fixtures::Mode::Write),
+        ["fixtures", "--check"] => fixtures::run(fixtures::Mode::Check),
+        ["help" | "--help" | "-h"] => {
+            say(USAGE);
+            return ExitCode::SUCCESS;
+        }
+        _ => {
+            complain(USAGE);
+            return ExitCode::from(2);
+        }
+    };
+    match outcome {
+        Ok(summary) => {
+            say(&summary);
+            ExitCode::SUCCESS
+        }
+        Err(failure) => {
+            complain(&failure);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[expect(clippy::print_stdout, reason = "the result of a task is its output")]
+fn say(text: &str) {
+    println!("{}", text.trim_end());
+}
+
+#[expect(clippy::print_stderr, reason = "a failed task tells why on stderr")]
+fn complain(text: &str) {
+    eprintln!("{}", text.trim_end());
+}

@@ -9,13 +9,19 @@
 #![forbid(unsafe_code)]
 
 pub mod abi;
+pub mod btf;
+mod bytes;
 pub mod diagnosis;
+mod elf;
 pub mod insn;
 pub mod link;
+pub mod map_rules;
+mod parse;
 pub mod spec;
+mod target;
 
 pub use abi::{AttachKind, Errno, MapKind, ProgramKind};
-pub use diagnosis::{Diagnosis, Error, ErrorKind, Result};
+pub use diagnosis::{Code, Diagnosis, Error, ErrorKind, Result};
 pub use insn::{Insn, InsnIndex};
-pub use link::{Hole, HoleKind, Linked, LinkedProgram, Target};
+pub use link::{Hole, HoleKind, Linked, LinkedProgram, Target, link};
 pub use spec::{MapIndex, MapSpec, Object, ProgramSpec};

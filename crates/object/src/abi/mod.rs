@@ -5,12 +5,14 @@
 
 mod attach_kind;
 mod errno;
+mod helper;
 mod map_kind;
 mod program_kind;
 mod section;
 
 pub use attach_kind::AttachKind;
 pub use errno::Errno;
+pub use helper::{helper_name, helper_number};
 pub use map_kind::{MapFlags, MapKind};
 pub use program_kind::ProgramKind;
 pub use section::{SECTIONS, SectionMeaning, SectionRow, meaning_of_section, nearest_section};

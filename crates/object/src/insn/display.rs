@@ -2,13 +2,18 @@
 
 use std::fmt;
 
+use crate::abi::helper_name;
+
 use super::operation::{
     AluOp, ArenaCast, AtomicOp, Call, Condition, Extend, Operand, Operation, Register, Size,
     SwapOrder, WideValue, Width,
 };
 
 impl fmt::Display for Operation {
-    #[expect(clippy::too_many_lines, reason = "a flat match, one short arm per operation")]
+    #[expect(
+        clippy::too_many_lines,
+        reason = "a flat match, one short arm per operation"
+    )]
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
             Self::Alu {
@@ -161,7 +166,10 @@ impl fmt::Display for Operation {
                 )
             }
             Self::MayGoto { to } => write!(f, "may_goto pc{:+}", to.0),
-            Self::Call(Call::Helper(number)) => write!(f, "call #{number}"),
+            Self::Call(Call::Helper(number)) => match helper_name(number) {
+                Some(name) => write!(f, "call bpf_{name}#{number}"),
+                None => write!(f, "call #{number}"),
+            },
             Self::Call(Call::Local(to)) => write!(f, "call pc{to:+}"),
             Self::Call(Call::Kfunc { id, .. }) => write!(f, "call kfunc#{id}"),
             Self::Exit => f.write_str("exit"),
@@ -335,6 +343,7 @@ mod tests {
         );
         assert_eq!(text(0x16, 1, 0, -3, 4), "if w1 == 4 goto pc-3");
         assert_eq!(text(0xb4, 0, 0, 0, -1), "w0 = -1");
-        assert_eq!(text(0x85, 0, 0, 0, 1), "call #1");
+        assert_eq!(text(0x85, 0, 0, 0, 1), "call bpf_map_lookup_elem#1");
+        assert_eq!(text(0x85, 0, 0, 0, 999), "call #999");
     }
 }

@@ -17,7 +17,7 @@ pub use operation::{
 
 use std::fmt;
 
-use crate::spec::ByteOrder;
+use crate::bytes::ByteOrder;
 
 /// Bytes of one instruction slot.
 pub const INSN_BYTES: usize = 8;

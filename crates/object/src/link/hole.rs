@@ -1,7 +1,8 @@
 //! Holes: what a linked instruction still misses, by name instead of by number.
 
+use crate::abi::ProgramKind;
 use crate::insn::InsnIndex;
-use crate::spec::MapIndex;
+use crate::spec::{MapIndex, ProgramSpec};
 
 /// An instruction that the engine completes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -76,4 +77,32 @@ pub enum ProgramTarget {
         /// The member's name.
         member: String,
     },
+}
+
+impl ProgramTarget {
+    /// What kind and section name of a program say about its target; nothing if the section names none.
+    pub(super) fn of(program: &ProgramSpec) -> Self {
+        let Some(name) = &program.attach_target else {
+            return Self::None;
+        };
+        match program.kind {
+            Some(ProgramKind::Tracing | ProgramKind::Lsm) => Self::AttachBtf {
+                name: format!("{}{name}", btf_prefix(program)),
+            },
+            Some(ProgramKind::Ext) => Self::Freplace {
+                function: name.clone(),
+            },
+            _ => Self::None,
+        }
+    }
+}
+
+/// The kernel's BTF has the attach points of some hooks under a name of their own.
+fn btf_prefix(program: &ProgramSpec) -> &'static str {
+    match program.attach.and_then(|attach| attach.kernel_name()) {
+        Some("TRACE_RAW_TP") => "btf_trace_",
+        Some("TRACE_ITER") => "bpf_iter_",
+        Some("LSM_MAC" | "LSM_CGROUP") => "bpf_lsm_",
+        _ => "",
+    }
 }

@@ -1,22 +1,120 @@
 //! From an object to programs an engine can load: functions gathered, calls resolved, holes named.
 
+mod fit;
+mod gather;
 mod hole;
+mod resolve;
 
 pub use hole::{Hole, HoleKind, ProgramTarget};
 
-use crate::abi::{AttachKind, ProgramKind};
-use crate::insn::{Insn, InsnIndex};
-use crate::spec::MapSpec;
+pub use crate::target::Target;
 
-/// What linking needs to know about the engine. An argument, so that linking stays pure.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Target {
-    /// Slots of per-CPU maps (possible CPUs).
-    pub cpu_slots: u32,
-    /// Bytes of a memory page.
-    pub page_size_bytes: u32,
-    /// The kernel version the engine claims, as `KERNEL_VERSION` packs it.
-    pub kernel_version: u32,
+use crate::abi::{AttachKind, ProgramKind};
+use crate::diagnosis::{Code, Diagnosis, Error, Result};
+use crate::insn::{Insn, InsnIndex};
+use crate::spec::{ByteOrder, MapSpec, Object, ProgramSpec};
+
+/// Most instructions all programs of one object may have together. A program's subprograms are copied behind it, so
+/// without a limit a small object could ask for the square of its size.
+const MOST_INSNS: usize = 1 << 24;
+
+/// Links every program of an object: its functions gathered, calls resolved, everything live left as a hole.
+///
+/// Instructions with a hole have their source field set to the kind of the hole and their immediates to zero (map,
+/// function) or to the offset (map value). Calls between functions are complete and need no hole.
+///
+/// # Errors
+///
+/// If a program refers to something the object does not define ([`Code::UNRESOLVED_SYMBOL`]) or to something not
+/// supported yet ([`Code::UNSUPPORTED_REFERENCE`]): global data, kernel functions and variables, CO-RE, the other byte order.
+/// What only a program that is not loaded by itself lacks goes to [`Linked::left_out`] instead.
+///
+/// # Examples
+///
+/// ```
+/// use twinbpf_object::{Object, Target, link};
+///
+/// let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../testdata/bpf/sockex1_legacy20.bpf.o");
+/// let object = Object::parse(&std::fs::read(path)?)?;
+/// let target = Target { cpu_slots: 4, page_size_bytes: 4096, kernel_version: 0x0006_1200 };
+/// let linked = link(&object, &target)?;
+/// assert_eq!(linked.programs[0].holes.len(), 1); // the map
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub fn link(object: &Object, target: &Target) -> Result<Linked> {
+    check_byte_order(object)?;
+    let mut linked = Linked {
+        license: object.license.clone(),
+        version: object.version,
+        maps: object
+            .maps
+            .iter()
+            .map(|map| fit::fit(map, target))
+            .collect(),
+        programs: Vec::with_capacity(object.programs.len()),
+        left_out: Vec::new(),
+    };
+    let mut total: usize = 0;
+    for program in &object.programs {
+        match link_program(object, program) {
+            Ok(program) => {
+                total = total.saturating_add(program.insns.len());
+                check_total(total)?;
+                linked.programs.push(program);
+            }
+            Err(reason) if !program.autoload => linked.left_out.push(LeftOut {
+                name: program.name.clone(),
+                reason,
+            }),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(linked)
+}
+
+fn link_program(object: &Object, program: &ProgramSpec) -> Result<LinkedProgram> {
+    let gathered = gather::gather(object, program)?;
+    let resolved = resolve::resolve(object, program, &gathered)?;
+    Ok(LinkedProgram {
+        name: program.name.clone(),
+        section: program.section.clone(),
+        kind: program.kind,
+        attach: program.attach,
+        attach_target: program.attach_target.clone(),
+        is_sleepable: program.is_sleepable,
+        autoload: program.autoload,
+        target: ProgramTarget::of(program),
+        insns: resolved.insns,
+        functions: gathered.functions(object, program),
+        holes: resolved.holes,
+    })
+}
+
+/// Programs read memory in the order they were compiled for, and both engines run on this machine.
+fn check_byte_order(object: &Object) -> Result<()> {
+    let host = if cfg!(target_endian = "big") {
+        ByteOrder::Big
+    } else {
+        ByteOrder::Little
+    };
+    if object.byte_order == host {
+        return Ok(());
+    }
+    let message = format!(
+        "this is a {} object and the host is {host}",
+        object.byte_order
+    );
+    Err(Diagnosis::new(Code::UNSUPPORTED_REFERENCE, message)
+        .help("compile with `-target bpf`, which means the host's byte order")
+        .into())
+}
+
+fn check_total(total: usize) -> Result<()> {
+    if total <= MOST_INSNS {
+        return Ok(());
+    }
+    let message = format!("the programs have more than {MOST_INSNS} instructions together");
+    Err(Diagnosis::new(Code::LINK_TOO_LARGE, message).into())
 }
 
 /// An object, linked: what an engine loads.
@@ -30,6 +128,17 @@ pub struct Linked {
     pub maps: Vec<MapSpec>,
     /// Programs in the object's order.
     pub programs: Vec<LinkedProgram>,
+    /// Programs that could not be linked, and need not be: those the object does not load by itself (`SEC("?..")`).
+    pub left_out: Vec<LeftOut>,
+}
+
+/// A program that is not among the linked ones, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LeftOut {
+    /// The program's name.
+    pub name: String,
+    /// What is wrong with it.
+    pub reason: Error,
 }
 
 /// One program with everything it calls behind it.

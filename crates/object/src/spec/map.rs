@@ -45,7 +45,7 @@ pub enum Pinning {
     ObjectScope,
     /// iproute2: in a directory all objects share (`PIN_GLOBAL_NS`, 2).
     GlobalScope,
-    /// iproute2: a directory number of the user's own.
+    /// A number that only the object's own loader knows; for iproute2 it stands for a directory.
     Custom(u32),
 }
 
@@ -69,6 +69,8 @@ pub enum MapOrigin {
         size: u64,
         /// The identifier iproute2's form gives it.
         id: Option<u32>,
+        /// The slot of its outer map that iproute2 puts it into, if it is some map's inner one.
+        slot: Option<u32>,
     },
     /// A variable in `SEC(".maps")`, described by BTF.
     Btf {

@@ -1,19 +1,14 @@
 //! What an object file says, as plain data: printable, cloneable, editable before loading.
 
+mod display;
 mod map;
+mod needs;
 mod program;
 
+pub use crate::bytes::ByteOrder;
 pub use map::{InnerMap, MapIndex, MapOrigin, MapSpec, Pinning};
+pub use needs::{ExternNeed, Needs};
 pub use program::{Function, FunctionIndex, Linkage, ProgramSpec, Reference, ReferenceTo};
-
-/// Byte order of an object.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum ByteOrder {
-    /// Least significant byte first (`EM_BPF`, `ELFDATA2LSB`).
-    Little,
-    /// Most significant byte first.
-    Big,
-}
 
 /// A section of the file, for listings.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -55,6 +55,8 @@ pub struct Function {
     pub insns: Vec<Insn>,
     /// What its instructions refer to, by instruction, ascending.
     pub references: Vec<Reference>,
+    /// Instructions that CO-RE adapts to the target's types, ascending; until then they hold the compiler's guess.
+    pub target_dependent: Vec<InsnIndex>,
 }
 
 /// One instruction's reference to something outside its function.
@@ -86,6 +88,8 @@ pub enum ReferenceTo {
         name: String,
         /// Whether the program may be loaded without it.
         is_weak: bool,
+        /// Whether the object's BTF declares it, as it does for everything of the kernel's.
+        is_declared: bool,
     },
     /// A section that has no meaning to us yet; the loader refuses programs that need it, by name.
     Section {

@@ -1,0 +1,114 @@
+//! The header of BTF: where types and strings are.
+//!
+//! ```text
+//! 0 magic  2 version  3 flags  4 header length  8 types offset  12 types length  16 strings offset  20 strings length
+//! ```
+//!
+//! Both offsets count from the end of the header. A header longer than 24 bytes is a newer one; what it has in addition does
+//! not change the meaning of what we read.
+
+use super::malformed;
+use crate::bytes::ByteOrder;
+use crate::bytes::{slice_at, u16_at, u32_at};
+use crate::diagnosis::Result;
+
+/// Where everything is, claimed and not yet checked.
+pub(super) struct Header {
+    length: u64,
+    types_offset: u64,
+    types_length: u64,
+    strings_offset: u64,
+    strings_length: u64,
+}
+
+impl Header {
+    /// Reads and checks what stands before the offsets.
+    pub(super) fn read(bytes: &[u8], order: ByteOrder) -> Result<Self> {
+        let word = |at| {
+            u32_at(bytes, at, order).map(u64::from).ok_or_else(|| {
+                let message = format!(
+                    "BTF needs a header of {HEADER_BYTES} bytes but has {}",
+                    bytes.len()
+                );
+                malformed(0, message)
+            })
+        };
+        let header = Self {
+            length: word(4)?,
+            types_offset: word(8)?,
+            types_length: word(12)?,
+            strings_offset: word(16)?,
+            strings_length: word(20)?,
+        };
+        let magic = u16_at(bytes, 0, order).unwrap_or_default();
+        if magic == MAGIC.swap_bytes() {
+            return Err(malformed(0, "BTF of the other byte order"));
+        }
+        if magic != MAGIC {
+            return Err(malformed(
+                0,
+                format!("BTF starts with {MAGIC:#06x}, not {magic:#06x}"),
+            ));
+        }
+        let version = bytes.get(2).copied().unwrap_or_default();
+        if version != VERSION {
+            return Err(malformed(
+                2,
+                format!("BTF version {version} is not known, only {VERSION}"),
+            ));
+        }
+        if header.length < HEADER_BYTES {
+            let message = format!(
+                "a BTF header has {HEADER_BYTES} bytes, not {}",
+                header.length
+            );
+            return Err(malformed(4, message));
+        }
+        Ok(header)
+    }
+
+    /// Offset of the types in the BTF.
+    pub(super) fn types_start(&self) -> u64 {
+        self.length.saturating_add(self.types_offset)
+    }
+
+    /// The bytes of the types.
+    pub(super) fn types<'data>(&self, bytes: &'data [u8]) -> Result<&'data [u8]> {
+        slice_at(bytes, self.types_start(), self.types_length).ok_or_else(|| {
+            let message = format!(
+                "{} bytes of types are announced at {:#x} but the BTF has {} bytes",
+                self.types_length,
+                self.types_start(),
+                bytes.len()
+            );
+            malformed(8, message)
+        })
+    }
+
+    /// The strings, which start and end with a NUL.
+    pub(super) fn strings<'data>(&self, bytes: &'data [u8]) -> Result<&'data str> {
+        let start = self.length.saturating_add(self.strings_offset);
+        let found = slice_at(bytes, start, self.strings_length).ok_or_else(|| {
+            let message = format!(
+                "{} bytes of strings are announced at {start:#x} but the BTF has {} bytes",
+                self.strings_length,
+                bytes.len()
+            );
+            malformed(16, message)
+        })?;
+        if found.first() != Some(&0) || found.last() != Some(&0) {
+            return Err(malformed(
+                start,
+                "BTF strings must start and end with a NUL",
+            ));
+        }
+        std::str::from_utf8(found).map_err(|error| {
+            let at = u64::try_from(error.valid_up_to()).unwrap_or(u64::MAX);
+            malformed(start.saturating_add(at), "a BTF string is not UTF-8")
+        })
+    }
+}
+
+const MAGIC: u16 = 0xeb9f;
+const VERSION: u8 = 1;
+const HEADER_BYTES: u64 = 24;

@@ -1,0 +1,50 @@
+//! Map sizes that depend on the machine: left open in the object, known from the target.
+
+use crate::abi::MapKind;
+use crate::spec::MapSpec;
+
+use super::Target;
+
+/// The map with its open sizes filled in.
+///
+/// Two conventions of libbpf: a perf event array without a size gets one slot per CPU, and the bytes of a ring buffer are
+/// rounded up to what the kernel takes, a power of two of whole pages.
+pub(super) fn fit(map: &MapSpec, target: &Target) -> MapSpec {
+    let mut map = map.clone();
+    match map.kind {
+        MapKind::PerfEventArray if map.max_entries == 0 => map.max_entries = target.cpu_slots,
+        MapKind::RingBuf | MapKind::UserRingBuf if map.max_entries > 0 => {
+            let bytes = map.max_entries.max(target.page_size_bytes);
+            // Beyond 2 GiB there is no such power; the engine then refuses the size the author wrote.
+            map.max_entries = bytes.checked_next_power_of_two().unwrap_or(map.max_entries);
+        }
+        _ => {}
+    }
+    map
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TARGET: Target = Target {
+        cpu_slots: 6,
+        page_size_bytes: 4096,
+        kernel_version: 0,
+    };
+
+    fn entries(kind: MapKind, max_entries: u32) -> u32 {
+        fit(&MapSpec::new("m", kind, 4, 4, max_entries), &TARGET).max_entries
+    }
+
+    #[test]
+    fn only_open_sizes_are_filled_in() {
+        assert_eq!(entries(MapKind::PerfEventArray, 0), 6);
+        assert_eq!(entries(MapKind::PerfEventArray, 2), 2);
+        assert_eq!(entries(MapKind::RingBuf, 1), 4096);
+        assert_eq!(entries(MapKind::RingBuf, 4097), 8192);
+        assert_eq!(entries(MapKind::RingBuf, u32::MAX), u32::MAX);
+        assert_eq!(entries(MapKind::RingBuf, 0), 0);
+        assert_eq!(entries(MapKind::Hash, 0), 0);
+    }
+}

@@ -1,0 +1,227 @@
+//! One program's instructions: functions one behind the other, calls made relative, the rest turned into holes.
+
+use crate::diagnosis::{Code, Diagnosis, Error, Result};
+use crate::insn::{Insn, InsnIndex, opcode};
+use crate::spec::{Function, FunctionIndex, Object, ProgramSpec, Reference, ReferenceTo};
+
+use super::gather::Gathered;
+use super::{Hole, HoleKind};
+
+const CALL: u8 = opcode::JMP | opcode::CALL;
+
+/// The instructions of one program and what they still miss.
+#[derive(Debug)]
+pub(super) struct Resolved {
+    pub(super) insns: Vec<Insn>,
+    pub(super) holes: Vec<Hole>,
+}
+
+/// One function while its instructions are copied behind the others'.
+struct Linking<'a> {
+    object: &'a Object,
+    program: &'a ProgramSpec,
+    gathered: &'a Gathered,
+    function: &'a Function,
+    start: InsnIndex,
+}
+
+/// Copies and completes the instructions of all gathered functions.
+///
+/// # Errors
+///
+/// If an instruction needs something that is not there or not supported yet.
+pub(super) fn resolve(
+    object: &Object,
+    program: &ProgramSpec,
+    gathered: &Gathered,
+) -> Result<Resolved> {
+    let mut resolved = Resolved {
+        insns: Vec::new(),
+        holes: Vec::new(),
+    };
+    for (index, start) in &gathered.order {
+        let Some(function) = object.functions.get(index.0) else {
+            continue;
+        };
+        let linking = Linking {
+            object,
+            program,
+            gathered,
+            function,
+            start: *start,
+        };
+        linking.check_independent()?;
+        linking.check_numbers()?;
+        resolved.insns.extend_from_slice(&function.insns);
+        for reference in &function.references {
+            linking.apply(reference, &mut resolved)?;
+        }
+    }
+    Ok(resolved)
+}
+
+impl Linking<'_> {
+    /// Nothing in the function waits for the target's types.
+    fn check_independent(&self) -> Result<()> {
+        let Some(first) = self.function.target_dependent.first() else {
+            return Ok(());
+        };
+        let count = self.function.target_dependent.len();
+        let message = format!(
+            "{count} of the {} instructions of `{}` depend on the target's types (CO-RE), which is not supported yet",
+            self.function.insns.len(),
+            self.function.name
+        );
+        Err(self.error(Code::UNSUPPORTED_REFERENCE, *first, message))
+    }
+
+    /// No instruction holds a number that only a running system can give: an object must name what it means.
+    fn check_numbers(&self) -> Result<()> {
+        let mut is_second_slot = false;
+        for (at, insn) in (0u32..).map(InsnIndex).zip(&self.function.insns) {
+            if is_second_slot {
+                is_second_slot = false;
+                continue;
+            }
+            is_second_slot = insn.is_wide();
+            let what = match (insn.opcode, insn.src) {
+                (opcode::LD_IMM64, 0 | opcode::PSEUDO_FUNC) => continue,
+                (opcode::LD_IMM64, opcode::PSEUDO_BTF_ID) => "a kernel variable",
+                (opcode::LD_IMM64, _) => "a map",
+                (CALL, opcode::PSEUDO_KFUNC_CALL) => "a kernel function",
+                _ => continue,
+            };
+            let is_named = self
+                .function
+                .references
+                .binary_search_by_key(&at, |reference| reference.at)
+                .is_ok();
+            if !is_named {
+                let message = format!(
+                    "the instruction refers to {what} by number {}; only a running system has such numbers",
+                    insn.imm
+                );
+                return Err(self.error(Code::UNRESOLVED_SYMBOL, at, message));
+            }
+        }
+        Ok(())
+    }
+
+    fn apply(&self, reference: &Reference, resolved: &mut Resolved) -> Result<()> {
+        let at = InsnIndex(self.start.0.saturating_add(reference.at.0));
+        match &reference.to {
+            ReferenceTo::Function(callee) => self.function_reference(*callee, at, resolved),
+            ReferenceTo::Map(map) if map.0 < self.object.maps.len() => {
+                self.set_wide(resolved, at, opcode::PSEUDO_MAP_FD, [0, 0])?;
+                resolved.holes.push(Hole {
+                    at,
+                    kind: HoleKind::Map(*map),
+                });
+                Ok(())
+            }
+            ReferenceTo::MapValue { map, offset } if map.0 < self.object.maps.len() => {
+                let immediates = [0, offset.cast_signed()];
+                self.set_wide(resolved, at, opcode::PSEUDO_MAP_VALUE, immediates)?;
+                let kind = HoleKind::MapValue {
+                    map: *map,
+                    offset: *offset,
+                };
+                resolved.holes.push(Hole { at, kind });
+                Ok(())
+            }
+            ReferenceTo::Map(map) | ReferenceTo::MapValue { map, .. } => {
+                let message = format!("map {} of {} is needed", map.0, self.object.maps.len());
+                Err(self.error(Code::UNRESOLVED_SYMBOL, reference.at, message))
+            }
+            ReferenceTo::Extern {
+                name, is_declared, ..
+            } => Err(self.extern_error(name, *is_declared, reference.at)),
+            ReferenceTo::Section { name, offset } => {
+                let message = format!(
+                    "the program uses section `{name}` (offset {offset:#x}), and global variables are not supported yet"
+                );
+                Err(self.error(Code::UNSUPPORTED_REFERENCE, reference.at, message))
+            }
+        }
+    }
+
+    fn function_reference(
+        &self,
+        callee: FunctionIndex,
+        at: InsnIndex,
+        resolved: &mut Resolved,
+    ) -> Result<()> {
+        let reach = || {
+            let start = self.gathered.start_of(callee)?;
+            let distance = i64::from(start.0) - i64::from(at.0) - 1;
+            Some((start, i32::try_from(distance).ok()?))
+        };
+        let Some((start, distance)) = reach() else {
+            let message = format!("function {} is out of reach", callee.0);
+            return Err(self.error(Code::CALL_OUTSIDE, self.within(at), message));
+        };
+        match resolved.insns.get_mut(at.get()) {
+            Some(insn) if insn.opcode == CALL => {
+                insn.src = opcode::PSEUDO_CALL;
+                insn.imm = distance;
+                Ok(())
+            }
+            _ => {
+                self.set_wide(resolved, at, opcode::PSEUDO_FUNC, [distance, 0])?;
+                resolved.holes.push(Hole {
+                    at,
+                    kind: HoleKind::Function(start),
+                });
+                Ok(())
+            }
+        }
+    }
+
+    /// Fills both slots of a wide load.
+    fn set_wide(
+        &self,
+        resolved: &mut Resolved,
+        at: InsnIndex,
+        source: u8,
+        immediates: [i32; 2],
+    ) -> Result<()> {
+        match resolved.insns.get_mut(at.get()..) {
+            Some([first, second, ..]) if first.is_wide() => {
+                first.src = source;
+                [first.imm, second.imm] = immediates;
+                Ok(())
+            }
+            _ => {
+                let message = "a reference stands at an instruction that is no 64-bit load";
+                Err(self.error(Code::UNRESOLVED_SYMBOL, self.within(at), message.to_owned()))
+            }
+        }
+    }
+
+    fn extern_error(&self, name: &str, is_declared: bool, at: InsnIndex) -> Error {
+        if is_declared {
+            let message = format!(
+                "`{name}` is the kernel's, and its functions, variables and configuration are not supported yet"
+            );
+            return self.error(Code::UNSUPPORTED_REFERENCE, at, message);
+        }
+        let message = format!("`{name}` is used but neither defined nor declared in BTF");
+        let error = self.error(Code::UNRESOLVED_SYMBOL, at, message);
+        error.map(|diagnosis| {
+            diagnosis.help("library functions do not exist in BPF: use builtins that are inlined; compile with `-g` if it is the kernel's")
+        })
+    }
+
+    /// An index of the program as one of the function.
+    fn within(&self, at: InsnIndex) -> InsnIndex {
+        InsnIndex(at.0.saturating_sub(self.start.0))
+    }
+
+    fn error(&self, code: Code, at: InsnIndex, message: String) -> Error {
+        let mut diagnosis = Diagnosis::new(code, message).in_program(&self.program.name);
+        diagnosis.place.section = Some(self.function.section.clone());
+        let slot = u64::from(self.function.offset.0).saturating_add(u64::from(at.0));
+        diagnosis.place.offset = Some(slot.saturating_mul(8));
+        diagnosis.into()
+    }
+}

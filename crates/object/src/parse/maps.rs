@@ -1,0 +1,244 @@
+//! All maps of a file, in its order: by section, then by offset.
+
+use std::collections::BTreeMap;
+
+use crate::btf::Btf;
+use crate::diagnosis::{Code, Diagnosis, Error, Result};
+use crate::elf::{self, Elf, Section, SectionIndex, SectionKind, Symbol, SymbolKind};
+use crate::spec::{InnerMap, MapIndex, MapOrigin, MapSpec};
+
+use super::legacy_maps::{self, InnerClaim};
+use super::role::Role;
+
+/// All maps and where their definitions stand.
+#[derive(Debug, Default)]
+pub(super) struct Maps {
+    /// In the order of the file.
+    pub(super) specs: Vec<MapSpec>,
+    /// Maps by section and offset of their definition.
+    places: BTreeMap<(SectionIndex, u64), MapIndex>,
+}
+
+/// One section of maps, as its two readers need it.
+#[derive(Debug)]
+pub(crate) struct MapsSection<'data> {
+    /// The section's name.
+    pub(crate) name: &'data str,
+    /// Its bytes.
+    pub(crate) data: &'data [u8],
+    /// The variables in it, by offset.
+    pub(crate) variables: Vec<MapVariable<'data>>,
+}
+
+/// A variable in a section of maps.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct MapVariable<'data> {
+    /// Its name.
+    pub(crate) name: &'data str,
+    /// Where it starts in the section.
+    pub(crate) offset: u64,
+    /// Its size; where the symbol does not say, the distance to the next one or to the section's end.
+    pub(crate) size: u64,
+}
+
+/// A map without BTF, until its inner map is found.
+struct LegacyMap<'data> {
+    index: MapIndex,
+    section: &'data str,
+    inner: InnerClaim,
+}
+
+impl Maps {
+    /// The map whose definition starts here.
+    pub(super) fn starting_at(&self, section: SectionIndex, offset: u64) -> Option<MapIndex> {
+        self.places.get(&(section, offset)).copied()
+    }
+}
+
+/// Reads every section of maps.
+///
+/// # Errors
+///
+/// If a definition is malformed, or needs BTF that the object does not have.
+pub(super) fn read(elf: &Elf<'_>, warnings: &mut Vec<String>) -> Result<Maps> {
+    let mut maps = Maps::default();
+    let mut legacy = Vec::new();
+    for section in &elf.sections {
+        let role = Role::of(section);
+        if section.data.is_empty() {
+            continue;
+        }
+        match role {
+            Role::LegacyMaps => {
+                let found =
+                    legacy_maps::read(&maps_section(elf, section)?, elf.byte_order, warnings)?;
+                for (spec, inner) in found {
+                    legacy.push(LegacyMap {
+                        index: MapIndex(maps.specs.len()),
+                        section: section.name,
+                        inner,
+                    });
+                    maps.add(section, spec)?;
+                }
+            }
+            Role::BtfMaps => {
+                let btf = object_btf(elf, section)?;
+                let definitions = maps_section(elf, section)?;
+                for spec in super::btf_maps::parse(&definitions, &btf)? {
+                    maps.add(section, spec)?;
+                }
+                warn_of_initial_values(elf, section, &definitions.variables, warnings)?;
+            }
+            _ => {}
+        }
+    }
+    resolve_inner(&mut maps.specs, &legacy)?;
+    Ok(maps)
+}
+
+impl Maps {
+    fn add(&mut self, section: &Section<'_>, spec: MapSpec) -> Result<()> {
+        let offset = offset_of(&spec);
+        let index = MapIndex(self.specs.len());
+        if let Some(other) = self.places.insert((section.index, offset), index) {
+            let message = format!(
+                "maps `{}` and `{}` stand at the same place",
+                self.specs[other.0].name, spec.name
+            );
+            return Err(malformed(section.name, offset, message));
+        }
+        self.specs.push(spec);
+        Ok(())
+    }
+}
+
+/// Gathers what both readers need to know of a section.
+fn maps_section<'data>(elf: &Elf<'data>, section: &Section<'data>) -> Result<MapsSection<'data>> {
+    let mut symbols: Vec<&Symbol<'data>> = elf
+        .symbols_in(section.index)
+        .filter(|symbol| {
+            matches!(symbol.kind, SymbolKind::Untyped | SymbolKind::Variable)
+                && !symbol.name.is_empty()
+        })
+        .collect();
+    symbols.sort_by_key(|symbol| symbol.value);
+    let mut variables = Vec::with_capacity(symbols.len());
+    for (position, symbol) in symbols.iter().enumerate() {
+        let next = symbols
+            .get(position + 1)
+            .map_or(section.size, |next| next.value);
+        let size = match symbol.size {
+            0 => next.saturating_sub(symbol.value),
+            size => size,
+        };
+        if symbol.value.saturating_add(size) > section.size {
+            let message = format!(
+                "`{}` of {size} bytes does not fit the section of {} bytes",
+                symbol.name, section.size
+            );
+            return Err(malformed(section.name, symbol.value, message));
+        }
+        variables.push(MapVariable {
+            name: symbol.name,
+            offset: symbol.value,
+            size,
+        });
+    }
+    Ok(MapsSection {
+        name: section.name,
+        data: section.data,
+        variables,
+    })
+}
+
+/// Programs of a prog array and maps of a map-in-map can be named in the definition. Nothing puts them in yet.
+fn warn_of_initial_values(
+    elf: &Elf<'_>,
+    section: &Section<'_>,
+    variables: &[MapVariable<'_>],
+    warnings: &mut Vec<String>,
+) -> Result<()> {
+    let mut counts = vec![0usize; variables.len()];
+    for table in &elf.sections {
+        if !matches!(table.kind, SectionKind::Relocations { of, .. } if of == section.index) {
+            continue;
+        }
+        for relocation in elf::relocations(table, elf.byte_order)? {
+            let after = variables.partition_point(|each| each.offset <= relocation.offset);
+            if let Some(count) = after.checked_sub(1).and_then(|at| counts.get_mut(at)) {
+                *count += 1;
+            }
+        }
+    }
+    for (variable, count) in variables.iter().zip(counts) {
+        if count > 0 {
+            warnings.push(format!(
+                "map `{}` declares initial values ({count}), which are not put in",
+                variable.name
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn object_btf(elf: &Elf<'_>, section: &Section<'_>) -> Result<Btf> {
+    let Some(btf) = elf.section_named(".BTF") else {
+        return Err(Diagnosis::new(
+            Code::BTF_MISSING,
+            "maps in this section are described by BTF and the object has none",
+        )
+        .at(section.name, 0)
+        .help("compile with `-g`; `llvm-strip -g` keeps BTF, `llvm-strip` alone may not")
+        .into());
+    };
+    Btf::parse(btf.data, elf.byte_order)
+}
+
+/// Turns what legacy definitions say about inner maps into positions.
+fn resolve_inner(specs: &mut [MapSpec], legacy: &[LegacyMap<'_>]) -> Result<()> {
+    let by_identifier: BTreeMap<u32, MapIndex> = legacy
+        .iter()
+        .rev()
+        .filter_map(|map| Some((identifier(&specs[map.index.0])?, map.index)))
+        .collect();
+    for map in legacy {
+        let inner = match map.inner {
+            InnerClaim::None => continue,
+            InnerClaim::Position(position) => usize::try_from(position)
+                .ok()
+                .and_then(|position| legacy.get(position))
+                .map(|inner| inner.index),
+            InnerClaim::Identifier(wanted) => by_identifier.get(&wanted).copied(),
+        };
+        let outer = &mut specs[map.index.0];
+        match inner {
+            Some(inner) if inner != map.index => outer.inner = Some(InnerMap::Map(inner)),
+            _ => {
+                let message = format!("{} is no other map of this object", map.inner);
+                let error = malformed(map.section, offset_of(outer), message);
+                return Err(error.map(|diagnosis| diagnosis.in_map(&outer.name)));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn offset_of(spec: &MapSpec) -> u64 {
+    match spec.origin {
+        MapOrigin::Legacy { offset, .. } | MapOrigin::Btf { offset } => offset,
+        MapOrigin::Caller => 0,
+    }
+}
+
+fn identifier(spec: &MapSpec) -> Option<u32> {
+    match spec.origin {
+        MapOrigin::Legacy { id, .. } => id,
+        _ => None,
+    }
+}
+
+fn malformed(section: &str, offset: u64, message: String) -> Error {
+    Diagnosis::new(Code::MAP_DEFINITION, message)
+        .at(section, offset)
+        .into()
+}

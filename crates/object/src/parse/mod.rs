@@ -1,0 +1,81 @@
+//! From file bytes to an [`Object`]: what the sections mean.
+//!
+//! ```text
+//! bytes --elf--> sections, symbols --role--> maps, functions --references--> who refers to whom --> Object
+//! ```
+//!
+//! Each step takes claims of the file and gives checked data to the next. What the file leaves open (types and sizes of
+//! symbols, the program type) is concluded where the evidence suffices and stays open where it does not.
+
+mod btf_maps;
+mod code;
+mod externs;
+mod legacy_maps;
+mod maps;
+mod programs;
+mod references;
+mod role;
+mod target_types;
+mod texts;
+
+use crate::diagnosis::{Code, Diagnosis, Result};
+use crate::elf::Elf;
+use crate::spec::{Object, SectionInfo};
+
+use role::Role;
+
+impl Object {
+    /// Reads an object file.
+    ///
+    /// # Errors
+    ///
+    /// Kind [`BadObject`](crate::ErrorKind::BadObject) with a code for each cause: not an ELF file, not BPF, not
+    /// relocatable, truncated, a malformed map, license, instruction or relocation. Places are section and offset.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let error = twinbpf_object::Object::parse(b"#!/bin/sh\n").unwrap_err();
+    /// assert_eq!(error.to_string(), "not an ELF file: starts with `#!/bin/sh`");
+    /// ```
+    pub fn parse(bytes: &[u8]) -> Result<Self> {
+        let mut elf = Elf::parse(bytes)?;
+        let mut warnings = std::mem::take(&mut elf.warnings);
+        let texts = texts::read(&elf, &mut warnings)?;
+        let maps = maps::read(&elf, &mut warnings)?;
+        let mut code = code::read(&elf, &mut warnings)?;
+        references::resolve(&elf, &maps, &mut code)?;
+        target_types::mark(&elf, &mut code)?;
+        let programs = programs::find(&code, &mut warnings);
+        if programs.is_empty() && maps.specs.is_empty() {
+            return Err(Diagnosis::new(
+                Code::NO_PROGRAMS,
+                "the object has neither programs nor maps",
+            )
+            .into());
+        }
+        Ok(Self {
+            byte_order: elf.byte_order,
+            license: texts.license,
+            version: texts.version,
+            maps: maps.specs,
+            programs,
+            functions: code.functions,
+            sections: section_list(&elf),
+            warnings,
+        })
+    }
+}
+
+/// Every section but the empty one that ELF demands.
+fn section_list(elf: &Elf<'_>) -> Vec<SectionInfo> {
+    elf.sections
+        .iter()
+        .skip(1)
+        .map(|section| SectionInfo {
+            name: section.name.to_owned(),
+            size_bytes: section.size,
+            role: Role::of(section).word(),
+        })
+        .collect()
+}

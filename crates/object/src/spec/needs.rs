@@ -1,0 +1,57 @@
+//! What an object asks of the engine that is to load it, before any engine is asked.
+
+use std::collections::BTreeMap;
+
+use super::{Object, ReferenceTo};
+use crate::abi::ProgramKind;
+
+/// What an object asks for.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Needs {
+    /// Names that code refers to and the object does not define, sorted.
+    pub externs: Vec<ExternNeed>,
+    /// Whether the target's types are needed: for CO-RE, or to find what a program attaches to.
+    pub target_types: bool,
+}
+
+/// A name that the object does not define.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ExternNeed {
+    /// The symbol's name.
+    pub name: String,
+    /// Whether every reference can do without it.
+    pub is_weak: bool,
+}
+
+impl Object {
+    /// Lists what the object asks of an engine, so that only that has to be fetched.
+    pub fn needs(&self) -> Needs {
+        let mut externs: BTreeMap<&str, bool> = BTreeMap::new();
+        for reference in self.functions.iter().flat_map(|each| &each.references) {
+            if let ReferenceTo::Extern { name, is_weak, .. } = &reference.to {
+                let all_weak = externs.entry(name).or_insert(true);
+                *all_weak = *all_weak && *is_weak;
+            }
+        }
+        let attaches_by_type = self.programs.iter().any(|program| {
+            matches!(
+                program.kind,
+                Some(ProgramKind::Tracing | ProgramKind::Lsm | ProgramKind::StructOps)
+            )
+        });
+        let adapts_to_types = self
+            .functions
+            .iter()
+            .any(|function| !function.target_dependent.is_empty());
+        Needs {
+            externs: externs
+                .into_iter()
+                .map(|(name, is_weak)| ExternNeed {
+                    name: name.to_owned(),
+                    is_weak,
+                })
+                .collect(),
+            target_types: attaches_by_type || adapts_to_types,
+        }
+    }
+}

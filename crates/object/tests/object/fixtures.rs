@@ -1,0 +1,178 @@
+//! The built objects of `testdata/bpf`: the same source through different compilers and conventions means the same.
+
+use twinbpf_object::spec::{ByteOrder, MapOrigin, Pinning};
+use twinbpf_object::{Object, ProgramKind, Target, link};
+
+const TARGET: Target = Target {
+    cpu_slots: 2,
+    page_size_bytes: 4096,
+    kernel_version: 0,
+};
+
+/// Includes a built object; a macro because the path must be known when compiling.
+macro_rules! fixture {
+    ($name:literal) => {
+        include_bytes!(concat!("../../../../testdata/bpf/", $name, ".bpf.o"))
+    };
+}
+
+pub(crate) use fixture;
+
+fn parse(bytes: &[u8]) -> Object {
+    Object::parse(bytes).unwrap()
+}
+
+#[test]
+fn every_legacy_form_of_sockex1_is_the_same_map_and_the_same_program() {
+    let reference = parse(fixture!("sockex1_legacy20"));
+    let map = reference.map("my_map").unwrap();
+    assert_eq!((map.key_size, map.value_size, map.max_entries), (4, 8, 256));
+    assert_eq!(reference.license.as_deref(), Some("GPL"));
+    let linked = link(&reference, &TARGET).unwrap();
+    for (bytes, size) in [
+        (&fixture!("sockex1_legacy20_2016")[..], 20),
+        (&fixture!("sockex1_legacy20_rela")[..], 20),
+        (&fixture!("sockex1_legacy28")[..], 28),
+    ] {
+        let mut object = parse(bytes);
+        assert!(
+            matches!(object.maps[0].origin, MapOrigin::Legacy { size: found, .. } if found == size)
+        );
+        // Where it stands is all that may differ: these definitions ask for the same map.
+        object.maps[0].origin = reference.maps[0].origin.clone();
+        assert_eq!(object.maps, reference.maps);
+        assert_eq!(object.functions[0].linkage, reference.functions[0].linkage);
+        assert_eq!(link(&object, &TARGET).unwrap().programs, linked.programs);
+    }
+}
+
+#[test]
+fn the_form_of_iproute2_says_where_to_pin() {
+    let object = parse(fixture!("sockex1_iproute2"));
+    assert_eq!(object.maps[0].pinning, Pinning::GlobalScope);
+    assert!(matches!(
+        object.maps[0].origin,
+        MapOrigin::Legacy { size: 36, .. }
+    ));
+    assert_eq!(
+        object.functions,
+        parse(fixture!("sockex1_legacy20")).functions
+    );
+}
+
+#[test]
+fn the_other_byte_order_says_the_same() {
+    let little = parse(fixture!("sockex1_legacy20"));
+    let big = parse(fixture!("sockex1_legacy20_be"));
+    assert_eq!(big.byte_order, ByteOrder::Big);
+    assert_eq!(big.maps, little.maps);
+    assert_eq!(big.functions.len(), little.functions.len());
+    assert_eq!(big.functions[0].references, little.functions[0].references);
+}
+
+#[test]
+fn several_programs_of_a_section_are_told_apart_without_types_and_sizes() {
+    let typed = parse(fixture!("several"));
+    let bare = parse(fixture!("several_2016"));
+    let names: Vec<_> = bare
+        .programs
+        .iter()
+        .map(|program| (program.name.as_str(), program.section.as_str()))
+        .collect();
+    assert_eq!(
+        names,
+        [
+            ("first", "socket1"),
+            ("second", "socket1"),
+            ("third", "socket1"),
+            ("fourth", "socket2"),
+        ]
+    );
+    assert_eq!(bare.functions, typed.functions);
+    // By place in the file, not by name.
+    let maps: Vec<_> = bare.maps.iter().map(|map| map.name.as_str()).collect();
+    assert_eq!(maps, ["zebra", "ant"]);
+}
+
+#[test]
+fn calls_link_alike_with_and_without_addends() {
+    let rel = link(&parse(fixture!("calls_v3")), &TARGET).unwrap();
+    let rela = link(&parse(fixture!("calls_rela")), &TARGET).unwrap();
+    assert_eq!(rel, rela);
+    for program in &rel.programs {
+        assert_eq!(program.kind, Some(ProgramKind::SocketFilter));
+        assert!(program.functions.len() > 1, "{}", program.name);
+        assert!(program.holes.is_empty());
+    }
+    let fold = &rel.programs[1];
+    let names: Vec<_> = fold
+        .functions
+        .iter()
+        .map(|function| function.name.as_str())
+        .collect();
+    assert_eq!(names, ["fold", "fold_five", "times", "plus"]);
+}
+
+#[test]
+fn maps_by_btf_are_read_in_both_byte_orders() {
+    for bytes in [
+        &fixture!("sockex1_btf")[..],
+        &fixture!("sockex1_btf_be")[..],
+    ] {
+        let object = parse(bytes);
+        let map = object.map("my_map").unwrap();
+        assert_eq!((map.key_size, map.value_size, map.max_entries), (4, 8, 256));
+        assert_eq!(map.pinning, Pinning::None);
+        assert!(matches!(map.origin, MapOrigin::Btf { offset: 0 }));
+        assert_eq!(object.functions[0].references.len(), 1);
+    }
+}
+
+#[test]
+fn what_is_missing_or_misspelt_stays_visible() {
+    assert_eq!(parse(fixture!("no_license")).license, None);
+    let misspelt = parse(fixture!("unknown_section"));
+    assert_eq!(misspelt.programs[0].kind, None);
+    assert_eq!(
+        misspelt.warnings,
+        ["section `sokcet` names no program type; did you mean `socket`?"]
+    );
+    let error = Object::parse(fixture!("legacy_tail")).unwrap_err();
+    assert_eq!(error.diagnosis().code.as_str(), "O011");
+    assert_eq!(error.diagnosis().place.offset, Some(0x14));
+}
+
+#[test]
+fn every_prefix_of_a_real_object_is_an_error() {
+    let bytes = fixture!("sockex1_btf");
+    for length in 0..bytes.len() {
+        assert!(Object::parse(&bytes[..length]).is_err(), "{length} bytes");
+    }
+}
+
+#[test]
+fn no_changed_byte_of_a_real_object_panics() {
+    for bytes in [&fixture!("map_in_map")[..], &fixture!("calls_v3")[..]] {
+        let mut bytes = bytes.to_vec();
+        let mut refused = 0;
+        for position in 0..bytes.len() {
+            let original = bytes[position];
+            bytes[position] = original.wrapping_add(3);
+            let result = Object::parse(&bytes).and_then(|object| link(&object, &TARGET));
+            refused += usize::from(result.is_err());
+            bytes[position] = original;
+        }
+        assert!(refused > 0);
+    }
+}
+
+#[test]
+fn declared_initial_values_are_not_dropped_in_silence() {
+    assert_eq!(
+        parse(fixture!("map_in_map")).warnings,
+        [
+            "map `outer_array` declares initial values (1), which are not put in",
+            "map `jumps` declares initial values (1), which are not put in",
+        ]
+    );
+}

@@ -1,0 +1,10 @@
+//! Object files through the public API: every shape that compilers wrote, and every kind of damage.
+#![cfg(test)]
+
+mod btf;
+mod btf_builder;
+mod btf_maps;
+mod fixtures;
+mod hostile;
+mod shapes;
+mod support;
