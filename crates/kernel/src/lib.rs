@@ -1,1 +1,96 @@
-//! Placeholder.
+//! The engine that is Linux: maps, programs and links in the running kernel.
+//!
+//! Nothing is probed in advance: creating a map is one system call, loading a program another. Only when the kernel refuses
+//! does this crate ask further, to say why: which rule of a map's kind, which capability, which words of the verifier.
+//! Error numbers and the verifier's text are passed on as they are; the crate `verify` says what that text means.
+//!
+//! `bpf(2)` itself is in `sys.rs`, behind functions that check every length.
+
+mod attr;
+mod host;
+mod map;
+mod map_error;
+mod privilege;
+mod program;
+mod socket;
+mod sys;
+
+pub use map::{KernelMap, KernelMapInfo};
+pub use program::{KernelProgram, KernelProgramInfo};
+pub use socket::{KernelSocketLink, SocketStatistics};
+
+use twinbpf_object::{LinkedProgram, MapSpec, Result, Target};
+
+/// The running kernel as an engine.
+///
+/// ```
+/// use twinbpf_kernel::Kernel;
+///
+/// # fn main() -> twinbpf_object::Result<()> {
+/// let kernel = Kernel::open()?;
+/// assert!(kernel.target().cpu_slots >= 1);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone)]
+pub struct Kernel {
+    target: Target,
+}
+
+impl Kernel {
+    /// Takes the facts that linking needs. Makes no `bpf(2)` call and needs no privilege.
+    ///
+    /// # Errors
+    ///
+    /// If sysfs does not say which CPUs are possible.
+    pub fn open() -> Result<Self> {
+        Ok(Self {
+            target: host::target()?,
+        })
+    }
+
+    /// What linking needs to know about this kernel.
+    pub fn target(&self) -> Target {
+        self.target.clone()
+    }
+
+    /// Creates a map; `inner` is the template of a map of maps whose definition names another map of its object.
+    ///
+    /// # Errors
+    ///
+    /// As [`KernelMap::create`].
+    pub fn create_map(&self, spec: &MapSpec, inner: Option<&KernelMap>) -> Result<KernelMap> {
+        match inner {
+            Some(inner) => KernelMap::create_with_inner(spec, inner),
+            None => KernelMap::create(spec),
+        }
+    }
+
+    /// Loads a program.
+    ///
+    /// # Errors
+    ///
+    /// As [`KernelProgram::load`].
+    pub fn load_program(
+        &self,
+        program: &LinkedProgram,
+        maps: &[KernelMap],
+        license: Option<&str>,
+        version: Option<u32>,
+    ) -> Result<KernelProgram> {
+        KernelProgram::load(program, maps, license, version)
+    }
+
+    /// Attaches a socket filter to the frames of one interface.
+    ///
+    /// # Errors
+    ///
+    /// As [`KernelSocketLink::attach`].
+    pub fn attach_socket(
+        &self,
+        program: &KernelProgram,
+        interface: &str,
+    ) -> Result<KernelSocketLink> {
+        KernelSocketLink::attach(program, interface)
+    }
+}

@@ -1,0 +1,392 @@
+//! The requests of `bpf(2)` and of packet sockets: one struct per command, so that no command can carry a stale field of another.
+//!
+//! The kernel takes a pointer and a size and treats what is missing at the end as zero; each struct here ends where our use
+//! of the command ends. Sizes and offsets are asserted beside each struct, and a test compares them with `union
+//! bpf_attr` in the running kernel's BTF. Addresses are plain numbers; only `sys.rs` fills them in.
+
+use std::mem::{offset_of, size_of};
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+/// Bytes of a name, the final zero included (`BPF_OBJ_NAME_LEN`).
+pub(crate) const NAME_BYTES: usize = 16;
+
+/// The commands we use.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Command {
+    MapCreate,
+    MapLookup,
+    MapUpdate,
+    MapDelete,
+    MapNextKey,
+    ProgramLoad,
+    ObjectInfo,
+}
+
+impl Command {
+    /// The number in `enum bpf_cmd`.
+    pub(crate) fn number(self) -> libc::c_int {
+        match self {
+            Self::MapCreate => 0,
+            Self::MapLookup => 1,
+            Self::MapUpdate => 2,
+            Self::MapDelete => 3,
+            Self::MapNextKey => 4,
+            Self::ProgramLoad => 5,
+            Self::ObjectInfo => 15,
+        }
+    }
+}
+
+/// `BPF_MAP_CREATE`.
+#[derive(Debug, Clone, Copy, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub(crate) struct MapCreate {
+    pub(crate) map_type: u32,
+    pub(crate) key_size: u32,
+    pub(crate) value_size: u32,
+    pub(crate) max_entries: u32,
+    pub(crate) map_flags: u32,
+    pub(crate) inner_map_fd: u32,
+    pub(crate) numa_node: u32,
+    pub(crate) map_name: [u8; NAME_BYTES],
+    pub(crate) map_ifindex: u32,
+    pub(crate) btf_fd: u32,
+    pub(crate) btf_key_type_id: u32,
+    pub(crate) btf_value_type_id: u32,
+    pub(crate) btf_vmlinux_value_type_id: u32,
+    pub(crate) map_extra: u64,
+}
+
+const _: () = {
+    assert!(size_of::<MapCreate>() == 72);
+    assert!(offset_of!(MapCreate, numa_node) == 24);
+    assert!(offset_of!(MapCreate, map_name) == 28);
+    assert!(offset_of!(MapCreate, map_ifindex) == 44);
+    assert!(offset_of!(MapCreate, map_extra) == 64);
+};
+
+/// `BPF_MAP_LOOKUP_ELEM`, `BPF_MAP_UPDATE_ELEM`, `BPF_MAP_DELETE_ELEM` and `BPF_MAP_GET_NEXT_KEY`.
+#[derive(Debug, Clone, Copy, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub(crate) struct MapElement {
+    pub(crate) map_fd: u32,
+    pub(crate) padding: u32,
+    pub(crate) key: u64,
+    /// The value, or where the next key goes.
+    pub(crate) value: u64,
+    pub(crate) flags: u64,
+}
+
+const _: () = {
+    assert!(size_of::<MapElement>() == 32);
+    assert!(offset_of!(MapElement, key) == 8);
+    assert!(offset_of!(MapElement, value) == 16);
+    assert!(offset_of!(MapElement, flags) == 24);
+};
+
+/// `BPF_PROG_LOAD`.
+#[derive(Debug, Clone, Copy, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub(crate) struct ProgramLoad {
+    pub(crate) prog_type: u32,
+    pub(crate) insn_cnt: u32,
+    pub(crate) insns: u64,
+    pub(crate) license: u64,
+    pub(crate) log_level: u32,
+    pub(crate) log_size: u32,
+    pub(crate) log_buf: u64,
+    pub(crate) kern_version: u32,
+    pub(crate) prog_flags: u32,
+    pub(crate) prog_name: [u8; NAME_BYTES],
+    pub(crate) prog_ifindex: u32,
+    pub(crate) expected_attach_type: u32,
+}
+
+const _: () = {
+    assert!(size_of::<ProgramLoad>() == 72);
+    assert!(offset_of!(ProgramLoad, insns) == 8);
+    assert!(offset_of!(ProgramLoad, license) == 16);
+    assert!(offset_of!(ProgramLoad, log_level) == 24);
+    assert!(offset_of!(ProgramLoad, log_buf) == 32);
+    assert!(offset_of!(ProgramLoad, prog_name) == 48);
+    assert!(offset_of!(ProgramLoad, expected_attach_type) == 68);
+};
+
+/// `BPF_OBJ_GET_INFO_BY_FD`.
+#[derive(Debug, Clone, Copy, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub(crate) struct ObjectInfo {
+    pub(crate) bpf_fd: u32,
+    pub(crate) info_len: u32,
+    pub(crate) info: u64,
+}
+
+const _: () = {
+    assert!(size_of::<ObjectInfo>() == 16);
+    assert!(offset_of!(ObjectInfo, info) == 8);
+};
+
+/// The answer about a map (`struct bpf_map_info`), as far as we read it.
+#[derive(Debug, Clone, Copy, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub(crate) struct MapInfoReply {
+    pub(crate) map_type: u32,
+    pub(crate) id: u32,
+    pub(crate) key_size: u32,
+    pub(crate) value_size: u32,
+    pub(crate) max_entries: u32,
+    pub(crate) map_flags: u32,
+    pub(crate) name: [u8; NAME_BYTES],
+    pub(crate) ifindex: u32,
+    pub(crate) btf_vmlinux_value_type_id: u32,
+    pub(crate) netns_dev: u64,
+    pub(crate) netns_ino: u64,
+    pub(crate) btf_id: u32,
+    pub(crate) btf_key_type_id: u32,
+    pub(crate) btf_value_type_id: u32,
+    pub(crate) btf_vmlinux_id: u32,
+    pub(crate) map_extra: u64,
+}
+
+const _: () = {
+    assert!(size_of::<MapInfoReply>() == 88);
+    assert!(offset_of!(MapInfoReply, name) == 24);
+    assert!(offset_of!(MapInfoReply, map_extra) == 80);
+};
+
+/// The answer about a program (`struct bpf_prog_info`), as far as we read it. The addresses in it stay zero, which asks the
+/// kernel for counts only.
+#[derive(Debug, Clone, Copy, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub(crate) struct ProgramInfoReply {
+    pub(crate) prog_type: u32,
+    pub(crate) id: u32,
+    pub(crate) tag: [u8; 8],
+    pub(crate) jited_prog_len: u32,
+    pub(crate) xlated_prog_len: u32,
+    pub(crate) jited_prog_insns: u64,
+    pub(crate) xlated_prog_insns: u64,
+    pub(crate) load_time: u64,
+    pub(crate) created_by_uid: u32,
+    pub(crate) nr_map_ids: u32,
+    pub(crate) map_ids: u64,
+    pub(crate) name: [u8; NAME_BYTES],
+    pub(crate) ifindex: u32,
+    pub(crate) gpl_compatible: u32,
+}
+
+const _: () = {
+    assert!(size_of::<ProgramInfoReply>() == 88);
+    assert!(offset_of!(ProgramInfoReply, load_time) == 40);
+    assert!(offset_of!(ProgramInfoReply, map_ids) == 56);
+    assert!(offset_of!(ProgramInfoReply, name) == 64);
+    assert!(offset_of!(ProgramInfoReply, gpl_compatible) == 84);
+};
+
+/// `struct sockaddr_ll` as far as binding uses it: family, protocol in network order, interface.
+#[derive(Debug, Clone, Copy, IntoBytes, Immutable)]
+#[repr(C)]
+pub(crate) struct LinkAddress {
+    pub(crate) family: u16,
+    pub(crate) protocol: u16,
+    pub(crate) interface: u32,
+    pub(crate) hardware_type: u16,
+    pub(crate) packet_type: u8,
+    pub(crate) address_length: u8,
+    pub(crate) address: [u8; 8],
+}
+
+const _: () = {
+    assert!(size_of::<LinkAddress>() == size_of::<libc::sockaddr_ll>());
+    assert!(offset_of!(LinkAddress, protocol) == offset_of!(libc::sockaddr_ll, sll_protocol));
+    assert!(offset_of!(LinkAddress, interface) == offset_of!(libc::sockaddr_ll, sll_ifindex));
+};
+
+/// `struct tpacket_stats`.
+#[derive(Debug, Clone, Copy, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub(crate) struct PacketStatistics {
+    pub(crate) packets: u32,
+    pub(crate) drops: u32,
+}
+
+const _: () = assert!(size_of::<PacketStatistics>() == 8);
+
+/// A name as the kernel takes it: at most 15 bytes, other characters than letters, digits, `_` and `.` replaced by `_`.
+///
+/// KERNEL: 6.18 answers EINVAL for any other character, and for 16 bytes without a zero.
+pub(crate) fn kernel_name(name: &str) -> [u8; NAME_BYTES] {
+    let mut bytes = [0; NAME_BYTES];
+    for (to, from) in bytes[..NAME_BYTES - 1].iter_mut().zip(name.bytes()) {
+        *to = if from.is_ascii_alphanumeric() || from == b'.' {
+            from
+        } else {
+            b'_'
+        };
+    }
+    bytes
+}
+
+/// A name in the kernel's answer as text, up to its zero.
+pub(crate) fn name_text(name: &[u8; NAME_BYTES]) -> String {
+    let end = name
+        .iter()
+        .position(|byte| *byte == 0)
+        .unwrap_or(NAME_BYTES);
+    String::from_utf8_lossy(&name[..end]).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_cut_to_15_bytes_and_cleaned() {
+        assert_eq!(name_text(&kernel_name("a.b-c d\u{e9}")), "a.b_c_d__");
+        assert_eq!(
+            name_text(&kernel_name("0123456789abcdefgh")),
+            "0123456789abcde"
+        );
+    }
+
+    /// Members of the running kernel's `union bpf_attr` and info structs: `(struct member, offset, bits)`.
+    fn kernel_members(text: &str) -> Vec<(String, usize)> {
+        text.lines()
+            .filter_map(|line| {
+                let member = line.trim_start().strip_prefix('\'')?;
+                let (name, rest) = member.split_once('\'')?;
+                let bits = rest.split_once("bits_offset=")?.1;
+                let bits: usize = bits.split_whitespace().next()?.parse().ok()?;
+                Some((name.to_owned(), bits / 8))
+            })
+            .collect()
+    }
+
+    /// The raw dump's block of one type: its header line and the members after it.
+    fn block<'a>(dump: &'a str, holds: &str, first_members: &[&str]) -> &'a str {
+        let mut from = 0;
+        while let Some(found) = dump[from..].find(holds) {
+            let start = from + found;
+            let end = dump[start..]
+                .find("\n[")
+                .map_or(dump.len(), |end| start + end);
+            let members = kernel_members(&dump[start..end]);
+            let same = first_members
+                .iter()
+                .zip(&members)
+                .all(|(want, (have, _))| want == have);
+            if same && members.len() >= first_members.len() {
+                return &dump[start..end];
+            }
+            from = end;
+        }
+        panic!("the kernel's BTF has no {holds} with members {first_members:?}");
+    }
+
+    fn assert_offsets(dump: &str, holds: &str, first: &[&str], ours: &[(&str, usize)]) {
+        let members = kernel_members(block(dump, holds, first));
+        for (name, offset) in ours {
+            let kernel = members.iter().find(|(member, _)| member == name);
+            assert_eq!(kernel.map(|(_, at)| *at), Some(*offset), "{holds} {name}");
+        }
+    }
+
+    /// Reads the kernel's BTF through `bpftool`; `None`, with the reason on stderr, where that is impossible.
+    fn kernel_btf_dump() -> Option<String> {
+        let output = std::process::Command::new("bpftool")
+            .args([
+                "btf",
+                "dump",
+                "file",
+                "/sys/kernel/btf/vmlinux",
+                "format",
+                "raw",
+            ])
+            .output();
+        match output {
+            Ok(output) if output.status.success() => {
+                Some(String::from_utf8(output.stdout).unwrap())
+            }
+            other => {
+                let required = std::env::var("TWINBPF_REQUIRE").unwrap_or_default();
+                assert!(
+                    !required.split(',').any(|name| name == "kernel"),
+                    "skipped although required: {other:?}"
+                );
+                eprintln!("skipped: no dump of the kernel's BTF ({other:?})");
+                None
+            }
+        }
+    }
+
+    macro_rules! offsets {
+        ($type:ty: $($field:ident = $name:literal),*) => {
+            &[$(($name, offset_of!($type, $field))),*]
+        };
+    }
+
+    #[test]
+    fn offsets_agree_with_the_running_kernel() {
+        let Some(dump) = kernel_btf_dump() else {
+            return;
+        };
+        let anonymous = "STRUCT '(anon)'";
+        assert_offsets(
+            &dump,
+            anonymous,
+            &["map_type", "key_size"],
+            offsets!(MapCreate:
+            map_type = "map_type", key_size = "key_size", value_size = "value_size", max_entries = "max_entries",
+            map_flags = "map_flags", inner_map_fd = "inner_map_fd", numa_node = "numa_node", map_name = "map_name",
+            map_ifindex = "map_ifindex", btf_fd = "btf_fd", btf_key_type_id = "btf_key_type_id",
+            btf_value_type_id = "btf_value_type_id", btf_vmlinux_value_type_id = "btf_vmlinux_value_type_id",
+            map_extra = "map_extra"),
+        );
+        assert_offsets(
+            &dump,
+            anonymous,
+            &["map_fd", "key", "(anon)", "flags"],
+            offsets!(MapElement:
+            map_fd = "map_fd", key = "key", value = "(anon)", flags = "flags"),
+        );
+        assert_offsets(
+            &dump,
+            anonymous,
+            &["prog_type", "insn_cnt"],
+            offsets!(ProgramLoad:
+            prog_type = "prog_type", insn_cnt = "insn_cnt", insns = "insns", license = "license",
+            log_level = "log_level", log_size = "log_size", log_buf = "log_buf", kern_version = "kern_version",
+            prog_flags = "prog_flags", prog_name = "prog_name", prog_ifindex = "prog_ifindex",
+            expected_attach_type = "expected_attach_type"),
+        );
+        assert_offsets(
+            &dump,
+            anonymous,
+            &["bpf_fd", "info_len"],
+            offsets!(ObjectInfo:
+            bpf_fd = "bpf_fd", info_len = "info_len", info = "info"),
+        );
+        assert_offsets(
+            &dump,
+            "STRUCT 'bpf_map_info'",
+            &["type"],
+            offsets!(MapInfoReply:
+            map_type = "type", id = "id", key_size = "key_size", value_size = "value_size",
+            max_entries = "max_entries", map_flags = "map_flags", name = "name", ifindex = "ifindex",
+            btf_vmlinux_value_type_id = "btf_vmlinux_value_type_id", netns_dev = "netns_dev", netns_ino = "netns_ino",
+            btf_id = "btf_id", btf_key_type_id = "btf_key_type_id", btf_value_type_id = "btf_value_type_id",
+            btf_vmlinux_id = "btf_vmlinux_id", map_extra = "map_extra"),
+        );
+        assert_offsets(
+            &dump,
+            "STRUCT 'bpf_prog_info'",
+            &["type"],
+            offsets!(ProgramInfoReply:
+            prog_type = "type", id = "id", tag = "tag", jited_prog_len = "jited_prog_len",
+            xlated_prog_len = "xlated_prog_len", load_time = "load_time", created_by_uid = "created_by_uid",
+            nr_map_ids = "nr_map_ids", map_ids = "map_ids", name = "name", ifindex = "ifindex",
+            gpl_compatible = "gpl_compatible"),
+        );
+    }
+}

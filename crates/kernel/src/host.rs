@@ -1,0 +1,120 @@
+//! Facts about this machine that requests and messages need, each read when first asked for.
+
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use rustix::process::{Resource, Rlimit, setrlimit};
+use twinbpf_object::{Code, Diagnosis, Result, Target};
+
+/// Since this version the kernel charges maps to the memory cgroup; before, to `RLIMIT_MEMLOCK`.
+const MEMLOCK_FREE: u32 = version(5, 11);
+
+/// What linking needs to know about this kernel.
+///
+/// # Errors
+///
+/// If the kernel does not say which CPUs are possible.
+pub(crate) fn target() -> Result<Target> {
+    Ok(Target {
+        cpu_slots: possible_cpus()?,
+        page_size_bytes: u32::try_from(rustix::param::page_size()).unwrap_or(4096),
+        kernel_version: kernel_version(),
+    })
+}
+
+/// The number of possible CPUs: how many values an element of a per-CPU map has.
+///
+/// # Errors
+///
+/// If the kernel's list cannot be read. Nothing is guessed: a wrong number would be a wrong buffer size.
+pub(crate) fn possible_cpus() -> Result<u32> {
+    static CPUS: OnceLock<Option<u32>> = OnceLock::new();
+    CPUS.get_or_init(|| parse_cpu_list(&std::fs::read_to_string(POSSIBLE).ok()?))
+        .ok_or_else(|| {
+            Diagnosis::new(
+                Code::HOST_IO,
+                format!("{POSSIBLE} does not say which CPUs are possible"),
+            )
+            .help("mount sysfs on /sys")
+            .into()
+        })
+}
+
+/// The running kernel's version as `KERNEL_VERSION` packs it; 0 if its name does not start with one.
+pub(crate) fn kernel_version() -> u32 {
+    parse_release(&rustix::system::uname().release().to_string_lossy())
+}
+
+/// Lifts `RLIMIT_MEMLOCK` where the kernel still charges maps to it, once per process. Says whether asking again makes sense.
+pub(crate) fn raised_memlock() -> bool {
+    static TRIED: AtomicBool = AtomicBool::new(false);
+    if kernel_version() >= MEMLOCK_FREE || TRIED.swap(true, Ordering::Relaxed) {
+        return false;
+    }
+    let unlimited = Rlimit {
+        current: None,
+        maximum: None,
+    };
+    setrlimit(Resource::Memlock, unlimited).is_ok()
+}
+
+/// A version as `KERNEL_VERSION` packs it.
+pub(crate) const fn version(major: u32, minor: u32) -> u32 {
+    major << 16 | minor << 8
+}
+
+/// `6.18` from the packed form.
+pub(crate) fn shown_version(version: u32) -> String {
+    format!("{}.{}", version >> 16, version >> 8 & 0xff)
+}
+
+/// Whether the running kernel is at least the release that a table names (`"5.11"`).
+pub(crate) fn is_at_least(release: &str) -> bool {
+    kernel_version() >= parse_release(release)
+}
+
+const POSSIBLE: &str = "/sys/devices/system/cpu/possible";
+
+/// `6.18.44-amd64` as `KERNEL_VERSION(6, 18, 44)`; the kernel itself stops counting sublevels at 255.
+fn parse_release(release: &str) -> u32 {
+    let mut numbers = release
+        .split(|c: char| !c.is_ascii_digit())
+        .map(|digits| digits.parse::<u32>().unwrap_or(0));
+    let mut next = || numbers.next().unwrap_or(0).min(255);
+    next() << 16 | next() << 8 | next()
+}
+
+/// Counts the CPUs of a list such as `0-3,8`.
+fn parse_cpu_list(list: &str) -> Option<u32> {
+    let mut count: u32 = 0;
+    for range in list.trim().split(',') {
+        let (first, last) = range.split_once('-').unwrap_or((range, range));
+        let (first, last): (u32, u32) = (first.parse().ok()?, last.parse().ok()?);
+        count = count.checked_add(last.checked_sub(first)?.checked_add(1)?)?;
+    }
+    Some(count)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cpu_lists_are_counted_and_nonsense_is_refused() {
+        assert_eq!(parse_cpu_list("0-1\n"), Some(2));
+        assert_eq!(parse_cpu_list("0"), Some(1));
+        assert_eq!(parse_cpu_list("0-3,8,10-11"), Some(7));
+        for nonsense in ["", "a", "3-1", "0-4294967295", "1-"] {
+            assert_eq!(parse_cpu_list(nonsense), None, "{nonsense:?}");
+        }
+    }
+
+    #[test]
+    fn releases_are_packed_as_the_kernel_does() {
+        assert_eq!(parse_release("6.18.44-amd64"), 6 << 16 | 18 << 8 | 44);
+        assert_eq!(parse_release("4.14.330"), 4 << 16 | 14 << 8 | 255);
+        assert_eq!(parse_release("5.11"), version(5, 11));
+        assert_eq!(parse_release("rolling"), 0);
+        assert_eq!(shown_version(version(6, 18)), "6.18");
+    }
+}

@@ -1,0 +1,211 @@
+//! Maps in the kernel.
+//!
+//! Operations answer the kernel's own error numbers; the key and value slices must have the map's sizes, else the answer
+//! is `EINVAL` and the kernel is not asked. Creation answers a whole diagnosis (`map_error.rs`), because the kernel's number
+//! alone says almost nothing there.
+
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::sync::Arc;
+
+use twinbpf_object::abi::MapFlags;
+use twinbpf_object::map_rules;
+use twinbpf_object::spec::InnerMap;
+use twinbpf_object::{Code, Diagnosis, Errno, MapKind, MapSpec, Result};
+
+use crate::attr::{MapCreate, kernel_name, name_text};
+use crate::{host, map_error, sys};
+
+/// A map that exists in the kernel. Clones are the same map; it goes when the last holder goes.
+#[derive(Debug, Clone)]
+pub struct KernelMap {
+    fd: Arc<sys::MapFd>,
+    spec: Arc<MapSpec>,
+}
+
+/// What the kernel says about a map.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KernelMapInfo {
+    /// The number by which other processes can ask for it.
+    pub id: u32,
+    /// The name, as the kernel kept it.
+    pub name: String,
+    /// How it stores and finds.
+    pub kind: MapKind,
+    /// Bytes of a key.
+    pub key_size: u32,
+    /// Bytes of a value (of one CPU's value for per-CPU kinds).
+    pub value_size: u32,
+    /// Most entries it can hold.
+    pub max_entries: u32,
+    /// Flags it was created with.
+    pub flags: MapFlags,
+    /// Attribute `map_extra`.
+    pub extra: u64,
+}
+
+impl KernelMap {
+    /// Creates a map. A map of maps whose template is a definition gets it from there.
+    ///
+    /// # Errors
+    ///
+    /// A diagnosis that names the attribute and rule, the missing capability, or the amount of memory.
+    pub fn create(spec: &MapSpec) -> Result<Self> {
+        match &spec.inner {
+            None => Self::create_one(spec, None),
+            Some(InnerMap::Spec(template)) => {
+                let template = Self::create(template).map_err(|error| {
+                    error.while_doing("creating the template of its inner maps")
+                })?;
+                Self::create_one(spec, Some(&template))
+            }
+            Some(InnerMap::Map(index)) => Err(Diagnosis::new(
+                Code::MAP_INVALID,
+                format!(
+                    "its inner maps are like map {} of the object, which was not handed over",
+                    index.0
+                ),
+            )
+            .in_map(&spec.name)
+            .help("create that map first and call `create_with_inner`")
+            .into()),
+        }
+    }
+
+    /// Creates a map of maps with `inner` as the template of the maps inside.
+    ///
+    /// # Errors
+    ///
+    /// As [`KernelMap::create`].
+    pub fn create_with_inner(spec: &MapSpec, inner: &Self) -> Result<Self> {
+        Self::create_one(spec, Some(inner))
+    }
+
+    /// Creates a map without a name and without flags, in one line.
+    ///
+    /// # Errors
+    ///
+    /// As [`KernelMap::create`].
+    pub fn create_new(
+        kind: MapKind,
+        key_size: u32,
+        value_size: u32,
+        max_entries: u32,
+    ) -> Result<Self> {
+        Self::create(&MapSpec::new("", kind, key_size, value_size, max_entries))
+    }
+
+    /// The definition it was created from.
+    pub fn spec(&self) -> &MapSpec {
+        &self.spec
+    }
+
+    /// Bytes of a key.
+    pub fn key_bytes(&self) -> usize {
+        self.fd.key_bytes()
+    }
+
+    /// Bytes of a value buffer: for per-CPU kinds, every possible CPU's value, each rounded up to 8 bytes.
+    pub fn value_bytes(&self) -> usize {
+        self.fd.value_bytes()
+    }
+
+    /// Copies the value of `key` into `value`.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's number: `ENOENT` if the key is absent. `EINVAL` if a slice has the wrong length.
+    pub fn lookup(&self, key: &[u8], value: &mut [u8]) -> Result<(), Errno> {
+        self.fd.lookup(key, value)
+    }
+
+    /// Stores `value` under `key`; `flags` are the kernel's (`BPF_ANY` 0, `BPF_NOEXIST` 1, `BPF_EXIST` 2).
+    ///
+    /// # Errors
+    ///
+    /// The kernel's number: `E2BIG` if a hash is full or an index too large, `EEXIST`, `ENOENT`. `EINVAL` if a slice has the
+    /// wrong length.
+    pub fn update(&self, key: &[u8], value: &[u8], flags: u64) -> Result<(), Errno> {
+        self.fd.update(key, value, flags)
+    }
+
+    /// Removes `key`.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's number: `ENOENT` if the key is absent. `EINVAL` for arrays, or if the key has the wrong length.
+    pub fn delete(&self, key: &[u8]) -> Result<(), Errno> {
+        self.fd.delete(key)
+    }
+
+    /// Copies the key after `key` into `next`; without `key`, or with one that is absent from a hash, the first.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's number: `ENOENT` after the last key. `EINVAL` if a slice has the wrong length.
+    pub fn next_key(&self, key: Option<&[u8]>, next: &mut [u8]) -> Result<(), Errno> {
+        self.fd.next_key(key, next)
+    }
+
+    /// Asks the kernel about the map.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's number.
+    pub fn info(&self) -> Result<KernelMapInfo, Errno> {
+        let reply = self.fd.info()?;
+        Ok(KernelMapInfo {
+            id: reply.id,
+            name: name_text(&reply.name),
+            kind: MapKind::from_number(reply.map_type),
+            key_size: reply.key_size,
+            value_size: reply.value_size,
+            max_entries: reply.max_entries,
+            flags: MapFlags(reply.map_flags),
+            extra: reply.map_extra,
+        })
+    }
+
+    fn create_one(spec: &MapSpec, inner: Option<&Self>) -> Result<Self> {
+        let cpu_slots = if map_rules::is_per_cpu(spec.kind) {
+            host::possible_cpus()
+                .map_err(|error| error.map(|diagnosis| diagnosis.in_map(&spec.name)))?
+        } else {
+            1
+        };
+        let request = request(spec, inner);
+        let mut result = sys::map_create(&request, cpu_slots);
+        if result.as_ref().err() == Some(&Errno::EPERM) && host::raised_memlock() {
+            result = sys::map_create(&request, cpu_slots);
+        }
+        match result {
+            Ok(fd) => Ok(Self {
+                fd: Arc::new(fd),
+                spec: Arc::new(spec.clone()),
+            }),
+            Err(errno) => Err(map_error::explain(spec, errno)),
+        }
+    }
+}
+
+impl AsFd for KernelMap {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+/// The definition as the kernel takes it: literally, except that the name is cut and cleaned.
+fn request(spec: &MapSpec, inner: Option<&KernelMap>) -> MapCreate {
+    MapCreate {
+        map_type: spec.kind.number(),
+        key_size: spec.key_size,
+        value_size: spec.value_size,
+        max_entries: spec.max_entries,
+        map_flags: spec.flags.0,
+        // Descriptors are never negative, so the number is the same without its sign.
+        inner_map_fd: inner.map_or(0, |map| map.as_fd().as_raw_fd().cast_unsigned()),
+        numa_node: spec.numa_node.unwrap_or(0),
+        map_name: kernel_name(&spec.name),
+        map_extra: spec.extra,
+        ..MapCreate::default()
+    }
+}

@@ -1,0 +1,339 @@
+//! The system call `bpf(2)`, and three socket calls no crate offers: the only unsafe file of this crate.
+//!
+//! The kernel reads and writes through addresses in the request, so a wrong length would be a wild write. Therefore the
+//! unsafe call is private, and each public function here takes slices, checks their lengths and fills in the addresses
+//! itself. Element sizes are part of [`MapFd`], fixed when the map is created: no caller can mismatch them.
+#![expect(
+    unsafe_code,
+    reason = "bpf(2) takes addresses; SO_ATTACH_BPF, sockaddr_ll and PACKET_STATISTICS are in no crate"
+)]
+
+use std::ffi::CStr;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+
+use twinbpf_object::insn::INSN_BYTES;
+use twinbpf_object::map_rules;
+use twinbpf_object::{Errno, MapKind};
+use zerocopy::IntoBytes;
+
+use crate::attr::{
+    Command, LinkAddress, MapCreate, MapElement, MapInfoReply, ObjectInfo, PacketStatistics,
+    ProgramInfoReply, ProgramLoad,
+};
+
+/// A map's descriptor together with the sizes of its elements.
+///
+/// INVARIANT: `fd` is a map whose elements have `key_bytes` and `value_bytes` as system calls see them; both come from
+/// the request the kernel accepted, and a map never changes them.
+#[derive(Debug)]
+pub(crate) struct MapFd {
+    fd: OwnedFd,
+    key_bytes: usize,
+    value_bytes: usize,
+}
+
+/// A program's descriptor.
+#[derive(Debug)]
+pub(crate) struct ProgramFd(OwnedFd);
+
+/// Creates a map.
+///
+/// `cpu_slots` is the number of possible CPUs; it counts for per-CPU kinds only and must be the kernel's own number.
+pub(crate) fn map_create(request: &MapCreate, cpu_slots: u32) -> Result<MapFd, Errno> {
+    let kind = MapKind::from_number(request.map_type);
+    let value_bytes = map_rules::value_bytes(kind, request.value_size, cpu_slots)
+        .and_then(|bytes| usize::try_from(bytes).ok())
+        .ok_or(Errno::E2BIG)?;
+    let key_bytes = usize::try_from(request.key_size).map_err(|_| Errno::E2BIG)?;
+    let mut request = *request;
+    // SAFETY: a `MapCreate` has no address in it; the kernel reads the struct and nothing else of
+    // ours, and answers with a new descriptor.
+    let fd = unsafe { bpf_descriptor(Command::MapCreate, &mut request) }?;
+    Ok(MapFd {
+        fd,
+        key_bytes,
+        value_bytes,
+    })
+}
+
+impl MapFd {
+    /// Bytes of a key.
+    pub(crate) fn key_bytes(&self) -> usize {
+        self.key_bytes
+    }
+
+    /// Bytes of a value; for per-CPU kinds, of all CPUs together.
+    pub(crate) fn value_bytes(&self) -> usize {
+        self.value_bytes
+    }
+
+    /// Copies the value of `key` into `value`.
+    pub(crate) fn lookup(&self, key: &[u8], value: &mut [u8]) -> Result<(), Errno> {
+        let mut request = MapElement {
+            key: self.key_address(key)?,
+            value: writable(exact(value, self.value_bytes)?),
+            ..self.element()
+        };
+        // SAFETY: `key_address` and `exact` checked that both slices have the map's sizes (see the invariant of `MapFd`), so
+        // the kernel reads a whole key and writes no more than the value's bytes. Without flags it copies exactly that.
+        unsafe { bpf(Command::MapLookup, &mut request) }.map(drop)
+    }
+
+    /// Stores `value` under `key`.
+    pub(crate) fn update(&self, key: &[u8], value: &[u8], flags: u64) -> Result<(), Errno> {
+        if value.len() != self.value_bytes {
+            return Err(Errno::EINVAL);
+        }
+        let mut request = MapElement {
+            key: self.key_address(key)?,
+            value: readable(value),
+            flags,
+            ..self.element()
+        };
+        // SAFETY: both slices have the map's sizes, checked above; the kernel only reads them, at most that far. No flag
+        // makes it read more than all CPUs' values.
+        unsafe { bpf(Command::MapUpdate, &mut request) }.map(drop)
+    }
+
+    /// Removes `key`.
+    pub(crate) fn delete(&self, key: &[u8]) -> Result<(), Errno> {
+        let mut request = MapElement {
+            key: self.key_address(key)?,
+            ..self.element()
+        };
+        // SAFETY: the key has the map's key size, checked by `key_address`; the kernel reads it and nothing else.
+        unsafe { bpf(Command::MapDelete, &mut request) }.map(drop)
+    }
+
+    /// Copies the key after `key` into `next`, or the first key if there is none.
+    pub(crate) fn next_key(&self, key: Option<&[u8]>, next: &mut [u8]) -> Result<(), Errno> {
+        let mut request = MapElement {
+            key: key.map_or(Ok(0), |key| self.key_address(key))?,
+            value: writable(exact(next, self.key_bytes)?),
+            ..self.element()
+        };
+        // SAFETY: the key given and the room for the next one both have the map's key size, checked above; the kernel reads
+        // one key, or none at address 0, and writes one key.
+        unsafe { bpf(Command::MapNextKey, &mut request) }.map(drop)
+    }
+
+    /// Asks about the map.
+    pub(crate) fn info(&self) -> Result<MapInfoReply, Errno> {
+        let mut reply = MapInfoReply::default();
+        let mut request = info_request(self.as_fd(), reply.as_mut_bytes())?;
+        // SAFETY: the kernel writes at most `info_len` bytes to `reply`, which is that large, exclusively borrowed here, and
+        // takes any bytes. The part of a map's answer that we send has no address in it.
+        unsafe { bpf(Command::ObjectInfo, &mut request) }?;
+        Ok(reply)
+    }
+
+    fn element(&self) -> MapElement {
+        MapElement {
+            map_fd: fd_number(self.fd.as_fd()),
+            ..MapElement::default()
+        }
+    }
+
+    /// The address of a key of the right size. A map without keys wants none: address 0.
+    fn key_address(&self, key: &[u8]) -> Result<u64, Errno> {
+        if key.len() != self.key_bytes {
+            return Err(Errno::EINVAL);
+        }
+        Ok(if key.is_empty() { 0 } else { readable(key) })
+    }
+}
+
+impl AsFd for MapFd {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+/// Loads a program: `request` says what, the slices replace its addresses and lengths. The log is written to `log`.
+pub(crate) fn program_load(
+    request: &ProgramLoad,
+    code: &[u8],
+    license: &CStr,
+    log: &mut [u8],
+) -> Result<ProgramFd, Errno> {
+    let mut request = ProgramLoad {
+        insn_cnt: u32::try_from(code.len() / INSN_BYTES).map_err(|_| Errno::E2BIG)?,
+        insns: readable(code),
+        license: readable(license.to_bytes_with_nul()),
+        log_size: u32::try_from(log.len()).map_err(|_| Errno::EINVAL)?,
+        log_buf: if log.is_empty() { 0 } else { writable(log) },
+        ..*request
+    };
+    // SAFETY: the kernel reads `insn_cnt` whole instructions, which `code` has, and the license up to its zero, which a `CStr`
+    // has; it writes at most `log_size` bytes to `log`, which is exclusively borrowed. The struct has no other address.
+    unsafe { bpf_descriptor(Command::ProgramLoad, &mut request) }.map(ProgramFd)
+}
+
+impl ProgramFd {
+    /// Asks about the program.
+    pub(crate) fn info(&self) -> Result<ProgramInfoReply, Errno> {
+        let mut reply = ProgramInfoReply::default();
+        let mut request = info_request(self.as_fd(), reply.as_mut_bytes())?;
+        // SAFETY: the kernel writes at most `info_len` bytes to `reply`, which is that large, exclusively borrowed here, and
+        // takes any bytes. It also reads lengths and addresses of arrays from it: all zero, so it copies no arrays.
+        unsafe { bpf(Command::ObjectInfo, &mut request) }?;
+        Ok(reply)
+    }
+}
+
+impl AsFd for ProgramFd {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+/// Makes a program the filter of a socket.
+pub(crate) fn attach_program(socket: BorrowedFd<'_>, program: BorrowedFd<'_>) -> Result<(), Errno> {
+    let number = program.as_raw_fd();
+    // SAFETY: the kernel reads one `int` at the address given, which is `number`, alive on this stack during the call.
+    let result = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_ATTACH_BPF,
+            std::ptr::from_ref(&number).cast(),
+            option_length::<libc::c_int>(),
+        )
+    };
+    outcome(result)
+}
+
+/// Binds a packet socket to one interface and every protocol.
+pub(crate) fn bind_packet_socket(socket: BorrowedFd<'_>, interface: u32) -> Result<(), Errno> {
+    let address = LinkAddress {
+        family: AF_PACKET,
+        protocol: ETH_P_ALL.to_be(),
+        interface,
+        hardware_type: 0,
+        packet_type: 0,
+        address_length: 0,
+        address: [0; 8],
+    };
+    // SAFETY: the kernel reads as many bytes as the length says, which is the size of `address`, alive during the call.
+    let result = unsafe {
+        libc::bind(
+            socket.as_raw_fd(),
+            std::ptr::from_ref(&address).cast(),
+            option_length::<LinkAddress>(),
+        )
+    };
+    outcome(result)
+}
+
+/// What happened on a packet socket since this was last asked.
+pub(crate) fn packet_statistics(socket: BorrowedFd<'_>) -> Result<PacketStatistics, Errno> {
+    let mut statistics = PacketStatistics::default();
+    let mut length = option_length::<PacketStatistics>();
+    // SAFETY: the kernel writes at most `length` bytes to `statistics`, which has that size and takes any bytes, and then the
+    // length it wrote to `length`; both are exclusively borrowed during the call.
+    let result = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_PACKET,
+            libc::PACKET_STATISTICS,
+            std::ptr::from_mut(&mut statistics).cast(),
+            std::ptr::from_mut(&mut length),
+        )
+    };
+    outcome(result).map(|()| statistics)
+}
+
+fn info_request(fd: BorrowedFd<'_>, reply: &mut [u8]) -> Result<ObjectInfo, Errno> {
+    Ok(ObjectInfo {
+        bpf_fd: fd_number(fd),
+        info_len: u32::try_from(reply.len()).map_err(|_| Errno::EINVAL)?,
+        info: writable(reply),
+    })
+}
+
+/// The address of bytes that the kernel reads.
+fn readable(bytes: &[u8]) -> u64 {
+    bytes.as_ptr().expose_provenance() as u64
+}
+
+/// The address of bytes that the kernel writes.
+fn writable(bytes: &mut [u8]) -> u64 {
+    bytes.as_mut_ptr().expose_provenance() as u64
+}
+
+/// Descriptors are never negative, so the number is the same without its sign.
+fn fd_number(fd: BorrowedFd<'_>) -> u32 {
+    fd.as_raw_fd().cast_unsigned()
+}
+
+fn exact(bytes: &mut [u8], length: usize) -> Result<&mut [u8], Errno> {
+    if bytes.len() == length {
+        Ok(bytes)
+    } else {
+        Err(Errno::EINVAL)
+    }
+}
+
+/// Makes a call whose result is a new descriptor.
+///
+/// # Safety
+///
+/// As for [`bpf`]; and `command` must be one that makes a descriptor.
+unsafe fn bpf_descriptor<T: IntoBytes + zerocopy::FromBytes>(
+    command: Command,
+    request: &mut T,
+) -> Result<OwnedFd, Errno> {
+    // SAFETY: the caller vouches for the addresses in `request`.
+    let number = unsafe { bpf(command, request) }?;
+    let fd = libc::c_int::try_from(number).map_err(|_| Errno::EBADF)?;
+    // SAFETY: the call succeeded and its command makes a descriptor (the caller's duty), so `fd` is new, open, closed on exec,
+    // and known to nobody else.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Makes the call; the result is a descriptor or 0.
+///
+/// # Safety
+///
+/// Every address in `request` must be 0 or point to memory that the kernel may access in the way and to the length that
+/// `command` means.
+unsafe fn bpf<T: IntoBytes + zerocopy::FromBytes>(
+    command: Command,
+    request: &mut T,
+) -> Result<libc::c_long, Errno> {
+    // SAFETY: `request` is exclusively borrowed, its size is passed with it, and any bytes the kernel writes into it are valid
+    // for its type (`FromBytes`). The memory behind its addresses is the caller's duty.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_bpf,
+            command.number(),
+            std::ptr::from_mut(request),
+            size_of::<T>(),
+        )
+    };
+    if result >= 0 {
+        return Ok(result);
+    }
+    Err(last_errno())
+}
+
+/// Sizes of the structs here are a few bytes, so they always fit.
+fn option_length<T>() -> libc::socklen_t {
+    libc::socklen_t::try_from(size_of::<T>()).unwrap_or(0)
+}
+
+fn outcome(result: libc::c_int) -> Result<(), Errno> {
+    if result == 0 {
+        Ok(())
+    } else {
+        Err(last_errno())
+    }
+}
+
+fn last_errno() -> Errno {
+    let error = std::io::Error::last_os_error();
+    Errno(error.raw_os_error().unwrap_or(Errno::EIO.0))
+}
+
+const AF_PACKET: u16 = 17;
+const ETH_P_ALL: u16 = 3;

@@ -1,0 +1,18 @@
+//! The kernel engine on the running kernel. Needs the privilege to use `bpf(2)`; without it every case shows as ignored.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod map_rules;
+mod maps;
+mod programs;
+mod support;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    twinbpf_trials::run(
+        [map_rules::cases(), maps::cases(), programs::cases()]
+            .into_iter()
+            .flatten()
+            .collect(),
+    )
+}
