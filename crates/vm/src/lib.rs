@@ -1,1 +1,46 @@
-//! Placeholder.
+//! The engine that is a library: a BPF subsystem inside one process, without privilege.
+//!
+//! Everything a program can reach lives in one *window* of 4 GiB; a BPF pointer is an offset into it, and every access is
+//! checked. A wild pointer, an endless loop or runaway recursion is an error value, never the host's problem.
+//!
+//! ```text
+//!  Vm ── create_map ──> VmMap       values in the window, keys and links outside
+//!   ├── load_program ─> VmProgram   decoded, checked for shape, handles filled in
+//!   └── worker ───────> Worker      the vm's CPU: stack, packet, context; runs one program at a time
+//! ```
+//!
+//! Map operations answer the kernel's error numbers.
+
+pub mod capture;
+mod checked;
+mod code;
+mod config;
+mod context;
+mod fault;
+mod handles;
+mod helpers;
+pub mod hooks;
+mod interpret;
+#[cfg(target_arch = "x86_64")]
+mod jit;
+#[cfg(not(target_arch = "x86_64"))]
+#[path = "jit_absent.rs"]
+mod jit;
+pub mod live;
+mod maps;
+mod program;
+mod provenance;
+mod run;
+pub mod semantics;
+mod shared;
+mod surroundings;
+mod vm;
+mod window;
+mod worker;
+
+pub use config::{Clock, Executor, Randomness, Trust, VmConfig};
+pub use fault::{Fault, FaultKind};
+pub use maps::VmMap;
+pub use program::VmProgram;
+pub use vm::Vm;
+pub use worker::{AbortHandle, Worker};

@@ -1,0 +1,556 @@
+//! The checked interpreter: knows for every value where it comes from, and for every pointer the exact object.
+//!
+//! It reads the decoded operations directly and shares nothing with the fast interpreter but the pure functions of
+//! `semantics.rs` and the run itself, so each is a check of the other. It is the oracle for the verifier: what a verifier
+//! accepts must run here without a fault.
+//!
+//! A value's origin is its [`Provenance`]. Pointers keep it through copies, through additions and subtractions of
+//! numbers, and through spills of 8 bytes; every other operation makes a number of it.
+
+use std::collections::HashMap;
+
+use twinbpf_object::insn::{
+    AluOp, AtomicOp, Call, Condition, Displacement, Extend, Operand, Operation, Register, Size,
+    WideValue, Width,
+};
+
+use crate::code;
+use crate::context::PacketPointer;
+use crate::fault::{Ended, FaultKind};
+use crate::helpers;
+use crate::program::Program;
+use crate::provenance::{self, ObjectReference, Provenance};
+use crate::run::{self, Arguments, MAX_FRAMES, Packet, Run, STACK_BYTES};
+use crate::semantics::{self, low_32, sign_extend};
+use crate::window::FIRST_HANDLE;
+
+#[derive(Debug, Clone, Copy)]
+struct Value {
+    bits: u64,
+    provenance: Provenance,
+}
+
+/// What a local call saves.
+struct Frame {
+    return_to: usize,
+    saved: [Value; 4],
+    number: u32,
+}
+
+/// The state of a checked run beyond the run itself.
+struct Machine<'r, 'w> {
+    run: &'r mut Run<'w>,
+    registers: [Value; 11],
+    frames: Vec<Frame>,
+    /// Spilled pointers by address, with the bits they had: other bits mean that something else was stored there since.
+    spilled: HashMap<i64, Value>,
+    /// Number of the next frame.
+    next_frame: u32,
+    frame: u32,
+}
+
+/// Runs `program` from its first instruction with `context` in `r1`.
+///
+/// # Errors
+///
+/// The instruction and the reason of an abnormal end.
+pub(crate) fn interpret(run: &mut Run<'_>, program: &Program, context: u64) -> Result<u64, Ended> {
+    let uninitialised = Value {
+        bits: 0,
+        provenance: Provenance::Uninitialised,
+    };
+    let context_object = Provenance::object(
+        run.context.address,
+        run.context.len,
+        run.context.layout.name,
+    );
+    let mut machine = Machine {
+        run,
+        registers: [uninitialised; 11],
+        frames: Vec::new(),
+        spilled: HashMap::new(),
+        next_frame: 2,
+        frame: 1,
+    };
+    machine.registers[1] = Value {
+        bits: context,
+        provenance: context_object,
+    };
+    machine.enter_frame();
+    let mut pc = 0;
+    loop {
+        let Some(Some(operation)) = program.operations.get(pc) else {
+            return Err((pc, FaultKind::Unsupported("running off the end")));
+        };
+        match machine
+            .step(program, pc, *operation)
+            .map_err(|kind| (pc, kind))?
+        {
+            Next::At(next) => pc = next,
+            Next::Ended(value) => return Ok(value),
+        }
+    }
+}
+
+/// Where a run goes on.
+enum Next {
+    At(usize),
+    Ended(u64),
+}
+
+impl Machine<'_, '_> {
+    #[expect(clippy::too_many_lines, reason = "a flat match, one arm per operation")]
+    fn step(
+        &mut self,
+        program: &Program,
+        pc: usize,
+        operation: Operation,
+    ) -> Result<Next, FaultKind> {
+        let mut next = pc + 1;
+        match operation {
+            Operation::Alu {
+                width,
+                op,
+                dst,
+                src,
+            } => self.alu(width, op, dst, src)?,
+            Operation::Neg { width, dst } => {
+                let negated = self.read(dst)?.bits.wrapping_neg();
+                self.write_number(
+                    dst,
+                    if width == Width::W64 {
+                        negated
+                    } else {
+                        u64::from(low_32(negated))
+                    },
+                );
+            }
+            Operation::MoveSigned {
+                width,
+                bits,
+                dst,
+                src,
+            } => {
+                let moved = semantics::sign_extend_low(bits, self.read(src)?.bits);
+                self.write_number(
+                    dst,
+                    if width == Width::W64 {
+                        moved
+                    } else {
+                        u64::from(low_32(moved))
+                    },
+                );
+            }
+            Operation::Swap { order, bits, dst } => {
+                let swapped = semantics::swap(order, bits, self.read(dst)?.bits);
+                self.write_number(dst, swapped);
+            }
+            Operation::Load {
+                size,
+                extend,
+                dst,
+                base,
+                offset,
+            } => {
+                let loaded = self.load(size, extend, base, offset)?;
+                self.registers[dst.index()] = loaded;
+            }
+            Operation::Store {
+                size,
+                base,
+                offset,
+                value,
+            } => self.store(size, base, offset, value)?,
+            Operation::Atomic {
+                op,
+                size,
+                base,
+                offset,
+                src,
+            } => self.atomic(op, size, (base, offset), src)?,
+            Operation::LoadAcquire {
+                size,
+                dst,
+                base,
+                offset,
+            } => {
+                let address = self.accessible(base, offset, size)?;
+                let value = self.run.load_acquire(address, size)?;
+                self.write_number(dst, value);
+            }
+            Operation::StoreRelease {
+                size,
+                base,
+                offset,
+                src,
+            } => {
+                let address = self.accessible(base, offset, size)?;
+                let value = self.read(src)?.bits;
+                self.run.store_release(address, size, value)?;
+            }
+            Operation::LoadWide { dst, value } => {
+                self.load_wide(program, pc, dst, value)?;
+                next = pc + 2;
+            }
+            Operation::LoadPacket {
+                size,
+                index,
+                offset,
+            } => match self.load_packet(size, index, offset)? {
+                Some(value) => {
+                    self.write_number(Register::R0, value);
+                    self.forget_arguments();
+                }
+                None => {
+                    self.write_number(Register::R0, 0);
+                    return Ok(self.leave());
+                }
+            },
+            Operation::Jump { to } => next = self.jump(pc, to)?,
+            Operation::MayGoto { to } => {
+                if !self.run.may_go_on() {
+                    next = self.jump(pc, to)?;
+                }
+            }
+            Operation::Branch {
+                width,
+                condition,
+                dst,
+                src,
+                to,
+            } => {
+                if self.holds(width, condition, dst, src)? {
+                    next = self.jump(pc, to)?;
+                }
+            }
+            Operation::Call(Call::Helper(number)) => self.call_helper(number)?,
+            Operation::Call(Call::Local(to)) => next = self.call_local(program, pc, to)?,
+            Operation::Exit => return Ok(self.leave()),
+            Operation::Cast { .. } | Operation::Call(Call::Kfunc { .. }) => {
+                return Err(FaultKind::Unsupported("this instruction"));
+            }
+        }
+        Ok(Next::At(next))
+    }
+
+    fn read(&self, register: Register) -> Result<Value, FaultKind> {
+        let value = self.registers[register.index()];
+        match value.provenance {
+            Provenance::Uninitialised => Err(FaultKind::Uninitialised {
+                register: register.number(),
+            }),
+            _ => Ok(value),
+        }
+    }
+
+    fn operand(&self, operand: Operand) -> Result<Value, FaultKind> {
+        match operand {
+            Operand::Register(register) => self.read(register),
+            Operand::Immediate(imm) => Ok(Value {
+                bits: sign_extend(imm),
+                provenance: Provenance::Number,
+            }),
+        }
+    }
+
+    fn write_number(&mut self, register: Register, bits: u64) {
+        self.registers[register.index()] = Value {
+            bits,
+            provenance: Provenance::Number,
+        };
+    }
+
+    fn alu(
+        &mut self,
+        width: Width,
+        op: AluOp,
+        dst: Register,
+        src: Operand,
+    ) -> Result<(), FaultKind> {
+        let right = self.operand(src)?;
+        let left = if op == AluOp::Mov {
+            right
+        } else {
+            self.read(dst)?
+        };
+        let value = match width {
+            Width::W32 => {
+                let bits = u64::from(semantics::alu_32(op, low_32(left.bits), low_32(right.bits)));
+                Value {
+                    bits,
+                    provenance: Provenance::Number,
+                }
+            }
+            Width::W64 => {
+                let bits = semantics::alu_64(op, left.bits, right.bits);
+                Value {
+                    bits,
+                    provenance: provenance::of_result(op, left.provenance, right.provenance),
+                }
+            }
+        };
+        self.registers[dst.index()] = value;
+        Ok(())
+    }
+
+    fn holds(
+        &self,
+        width: Width,
+        condition: Condition,
+        dst: Register,
+        src: Operand,
+    ) -> Result<bool, FaultKind> {
+        let (left, right) = (self.read(dst)?.bits, self.operand(src)?.bits);
+        Ok(match width {
+            Width::W64 => semantics::holds_64(condition, left, right),
+            Width::W32 => semantics::holds_32(condition, low_32(left), low_32(right)),
+        })
+    }
+
+    /// The address of an access, if the base register's object has those bytes.
+    fn accessible(&self, base: Register, offset: i16, size: Size) -> Result<i64, FaultKind> {
+        let value = self.read(base)?;
+        let address = run::address(value.bits, i32::from(offset));
+        value.provenance.check_access(address, size.bytes())?;
+        if let Provenance::Object(object) = value.provenance
+            && object.frame != 0
+            && object.frame != self.frame
+            && self.frames.iter().all(|frame| frame.number != object.frame)
+        {
+            return Err(FaultKind::Gone {
+                object: object.what,
+            });
+        }
+        Ok(address)
+    }
+
+    fn load(
+        &self,
+        size: Size,
+        extend: Extend,
+        base: Register,
+        offset: i16,
+    ) -> Result<Value, FaultKind> {
+        let address = self.accessible(base, offset, size)?;
+        let loaded = self
+            .run
+            .window
+            .load(address, size)
+            .ok_or_else(|| run::access_fault(address, size, false))?;
+        let bits = semantics::extend(extend, size, loaded);
+        let spilled = self
+            .spilled
+            .get(&address)
+            .filter(|spilled| size == Size::Dw && spilled.bits == bits);
+        let provenance = match (spilled, self.packet_field(address, size)) {
+            (Some(spilled), _) => spilled.provenance,
+            (None, Some(field)) => self.packet_provenance(field),
+            (None, None) => Provenance::Number,
+        };
+        Ok(Value { bits, provenance })
+    }
+
+    fn store(
+        &mut self,
+        size: Size,
+        base: Register,
+        offset: i16,
+        value: Operand,
+    ) -> Result<(), FaultKind> {
+        let address = self.accessible(base, offset, size)?;
+        let value = self.operand(value)?;
+        self.run
+            .window
+            .store(address, size, value.bits)
+            .ok_or_else(|| run::access_fault(address, size, true))?;
+        self.spilled.remove(&address);
+        if size == Size::Dw && value.provenance != Provenance::Number {
+            self.spilled.insert(address, value);
+        }
+        Ok(())
+    }
+
+    fn atomic(
+        &mut self,
+        op: AtomicOp,
+        size: Size,
+        (base, offset): (Register, i16),
+        src: Register,
+    ) -> Result<(), FaultKind> {
+        let address = self.accessible(base, offset, size)?;
+        let expected = if op == AtomicOp::CompareExchange {
+            self.read(Register::R0)?.bits
+        } else {
+            0
+        };
+        let old = self
+            .run
+            .atomic(op, size, address, (self.read(src)?.bits, expected))?;
+        if let Some((into_r0, old)) = old {
+            self.write_number(if into_r0 { Register::R0 } else { src }, old);
+        }
+        Ok(())
+    }
+
+    fn load_wide(
+        &mut self,
+        program: &Program,
+        pc: usize,
+        dst: Register,
+        value: WideValue,
+    ) -> Result<(), FaultKind> {
+        let WideValue::Number(bits) = value else {
+            return Err(FaultKind::Unsupported("this reference"));
+        };
+        let is_handle = (u64::from(FIRST_HANDLE)..1 << 32).contains(&bits);
+        let provenance = match program.value_at(pc) {
+            Some((start, len)) => Provenance::object(start, len, "a map value"),
+            None if is_handle => Provenance::Handle,
+            None => Provenance::Number,
+        };
+        self.registers[dst.index()] = Value { bits, provenance };
+        Ok(())
+    }
+
+    fn load_packet(
+        &self,
+        size: Size,
+        index: Option<Register>,
+        offset: i32,
+    ) -> Result<Option<u64>, FaultKind> {
+        let index = match index {
+            Some(register) => low_32(self.read(register)?.bits).cast_signed(),
+            None => 0,
+        };
+        self.run.load_packet(
+            self.read(Register::R6)?.bits,
+            offset.wrapping_add(index),
+            size,
+        )
+    }
+
+    fn jump(
+        &mut self,
+        pc: usize,
+        Displacement(displacement): Displacement,
+    ) -> Result<usize, FaultKind> {
+        let to = code::destination(pc, displacement)
+            .ok_or(FaultKind::Unsupported("a jump out of the program"))?;
+        if to <= pc {
+            self.run.charge(pc - to + 1)?;
+        }
+        Ok(to)
+    }
+
+    fn call_helper(&mut self, number: i32) -> Result<(), FaultKind> {
+        let row = helpers::position(number).and_then(|position| helpers::TABLE.get(position));
+        let row = row.ok_or(FaultKind::Unsupported("this helper"))?;
+        let mut values = [0; 5];
+        let mut provenance = [Provenance::Uninitialised; 5];
+        for index in 0..usize::from(row.arguments) {
+            let value = self.registers[index + 1];
+            if value.provenance == Provenance::Uninitialised {
+                return Err(FaultKind::Uninitialised {
+                    register: u8::try_from(index + 1).unwrap_or(5),
+                });
+            }
+            (values[index], provenance[index]) = (value.bits, value.provenance);
+        }
+        let returned = (row.call)(
+            self.run,
+            &Arguments {
+                values,
+                provenance: Some(provenance),
+            },
+        )?;
+        self.registers[0] = Value {
+            bits: returned.value,
+            provenance: returned.provenance,
+        };
+        self.forget_arguments();
+        Ok(())
+    }
+
+    /// After a call nothing may be read from `r1` to `r5`.
+    fn forget_arguments(&mut self) {
+        for value in &mut self.registers[1..=5] {
+            value.provenance = Provenance::Uninitialised;
+        }
+    }
+
+    fn call_local(
+        &mut self,
+        program: &Program,
+        pc: usize,
+        displacement: i32,
+    ) -> Result<usize, FaultKind> {
+        let to = code::destination(pc, displacement)
+            .ok_or(FaultKind::Unsupported("a call out of the program"))?;
+        self.run.charge(program.function_len(to))?;
+        if self.frames.len() + 1 >= MAX_FRAMES {
+            return Err(FaultKind::CallDepth);
+        }
+        let [.., r6, r7, r8, r9, _] = self.registers;
+        self.frames.push(Frame {
+            return_to: pc + 1,
+            saved: [r6, r7, r8, r9],
+            number: self.frame,
+        });
+        self.frame = self.next_frame;
+        self.next_frame = self.next_frame.wrapping_add(1).max(2);
+        for value in &mut self.registers[6..=9] {
+            value.provenance = Provenance::Uninitialised;
+        }
+        self.enter_frame();
+        Ok(to)
+    }
+
+    /// Points `r10` to the frame of the present depth.
+    fn enter_frame(&mut self) {
+        let top = self.run.stack_top(self.frames.len());
+        let start = low_32(top) - STACK_BYTES;
+        let object = ObjectReference {
+            start,
+            len: STACK_BYTES,
+            what: "a stack frame",
+            frame: self.frame,
+        };
+        self.registers[10] = Value {
+            bits: top,
+            provenance: Provenance::Object(object),
+        };
+    }
+
+    fn leave(&mut self) -> Next {
+        let Some(frame) = self.frames.pop() else {
+            return Next::Ended(self.registers[0].bits);
+        };
+        self.registers[6..10].copy_from_slice(&frame.saved);
+        self.forget_arguments();
+        self.frame = frame.number;
+        self.enter_frame();
+        Next::At(frame.return_to)
+    }
+
+    fn packet_field(&self, address: i64, size: Size) -> Option<PacketPointer> {
+        let offset = u32::try_from(address - i64::from(self.run.context.address)).ok()?;
+        let field = self
+            .run
+            .context
+            .layout
+            .packet_pointers
+            .iter()
+            .find(|(at, _)| *at == offset && size == Size::W);
+        field.map(|(_, field)| *field)
+    }
+
+    fn packet_provenance(&self, field: PacketPointer) -> Provenance {
+        match (field, self.run.packet) {
+            (PacketPointer::Data, Some(Packet { data, end, .. })) => {
+                Provenance::object(data, end - data, "the packet")
+            }
+            (PacketPointer::DataEnd, Some(_)) => Provenance::PacketEnd,
+            (_, None) => Provenance::Number,
+        }
+    }
+}

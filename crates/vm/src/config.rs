@@ -1,0 +1,87 @@
+//! What a vm is told at birth: trust, CPU slots, clock, randomness, identity, budget.
+//!
+//! Everything a program could observe of its surroundings is here, so that two vms with equal configurations and equal inputs
+//! behave alike.
+
+/// How far programs are believed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Trust {
+    /// Nothing is believed: every access is checked. Programs of any origin can harm nothing outside the window.
+    #[default]
+    Sandbox,
+}
+
+/// Which executor runs programs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Executor {
+    /// The fast interpreter: checks what the sandbox needs.
+    #[default]
+    Interpreter,
+    /// Machine code, compiled at load. On CPUs without a compiler: the fast interpreter.
+    Jit,
+    /// The checked interpreter: knows exact object bounds and where every pointer comes from. Slower; for tests and diagnosis.
+    Checked,
+}
+
+/// The clock programs see.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Clock {
+    /// The host's monotonic clock.
+    #[default]
+    Host,
+    /// A clock that starts at this many nanoseconds and moves only when told to ([`Vm::advance`](crate::Vm::advance)).
+    Manual(u64),
+}
+
+/// Where random numbers come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Randomness {
+    /// The host.
+    #[default]
+    Host,
+    /// A generator started with this seed, per worker slot.
+    Seed(u64),
+}
+
+/// Everything a vm is told at birth.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VmConfig {
+    /// How far programs are believed.
+    pub trust: Trust,
+    /// Which executor runs programs.
+    pub executor: Executor,
+    /// Slots of per-CPU maps, and the most workers that can exist at a time.
+    pub cpu_slots: u32,
+    /// The clock programs see.
+    pub clock: Clock,
+    /// Where random numbers come from.
+    pub randomness: Randomness,
+    /// Process identifier that `bpf_get_current_pid_tgid` answers; `None` for the host's.
+    pub pid: Option<u32>,
+    /// User identifier that `bpf_get_current_uid_gid` answers; `None` for the host's.
+    pub uid: Option<u32>,
+    /// Command name that `bpf_get_current_comm` answers; `None` for the host's.
+    pub comm: Option<String>,
+    /// Instructions a run may use, tail calls included. Counted on back edges and calls.
+    pub budget_insns: u64,
+}
+
+/// A quarter of a billion instructions: about a second of interpretation, far beyond what the kernel's verifier lets through.
+const DEFAULT_BUDGET_INSNS: u64 = 1 << 28;
+
+impl Default for VmConfig {
+    fn default() -> Self {
+        let cpus = std::thread::available_parallelism().map_or(1, usize::from);
+        Self {
+            trust: Trust::default(),
+            executor: Executor::default(),
+            cpu_slots: u32::try_from(cpus).unwrap_or(1).max(8),
+            clock: Clock::default(),
+            randomness: Randomness::default(),
+            pid: None,
+            uid: None,
+            comm: None,
+            budget_insns: DEFAULT_BUDGET_INSNS,
+        }
+    }
+}

@@ -1,0 +1,3 @@
+//! Hooks: what builds a context, runs a program on it, and acts on the verdict.
+
+pub mod socket;

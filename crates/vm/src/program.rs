@@ -1,0 +1,374 @@
+//! A program as the vm holds it: checked for shape, holes filled, lowered for the interpreter.
+//!
+//! Shape means: every slot decodes, every jump stays in its function and lands on an instruction, no function can run off its
+//! end, every call reaches a function or a helper the vm has. What the program does with memory is checked while it runs.
+
+use std::sync::Arc;
+
+use twinbpf_object::abi::helper_name;
+use twinbpf_object::insn::{Call, Displacement, Operation, WideValue};
+use twinbpf_object::link::{HoleKind, LinkedProgram};
+use twinbpf_object::{Code, Diagnosis, Error, Insn, MapIndex, ProgramKind, Result};
+
+use crate::code::{self, Op};
+use crate::handles::FIRST_FUNCTION_HANDLE;
+use crate::helpers::{self, Helper};
+use crate::jit::Compiled;
+use crate::maps::VmMap;
+
+/// A loaded program. Cloning shares it.
+#[derive(Debug, Clone)]
+pub struct VmProgram(pub(crate) Arc<Program>);
+
+#[derive(Debug)]
+pub(crate) struct Program {
+    pub(crate) name: String,
+    pub(crate) kind: ProgramKind,
+    pub(crate) code: Vec<Op>,
+    /// The meaning of each slot; `None` for the second slot of a wide load.
+    pub(crate) operations: Vec<Option<Operation>>,
+    /// First slot of each function, ascending, then the program's length.
+    bounds: Vec<usize>,
+    maps: Vec<VmMap>,
+    /// Slots of wide loads that stand for a map's first value, with the value's start and size.
+    values: Vec<(usize, u32, u32)>,
+    compiled: Option<Compiled>,
+}
+
+impl VmProgram {
+    /// The program's name.
+    pub fn name(&self) -> &str {
+        &self.0.name
+    }
+
+    /// Its kind.
+    pub fn kind(&self) -> ProgramKind {
+        self.0.kind
+    }
+
+    /// Its length in instruction slots.
+    pub fn insn_count(&self) -> usize {
+        self.0.code.len()
+    }
+}
+
+impl Program {
+    /// Checks and lowers a linked program. `maps` are the live maps in the order of the linked object.
+    pub(crate) fn new(linked: &LinkedProgram, maps: &[VmMap]) -> Result<Self> {
+        let kind = linked.kind.ok_or_else(|| untyped(linked))?;
+        let mut builder = Builder {
+            linked,
+            maps,
+            used: Vec::new(),
+            values: Vec::new(),
+        };
+        let operations = builder.operations()?;
+        let bounds = builder.bounds()?;
+        builder.check_flow(&operations, &bounds)?;
+        let code = operations
+            .iter()
+            .enumerate()
+            .map(|(at, operation)| {
+                operation.map_or(Op::SECOND_SLOT, |operation| code::lower(operation, at))
+            })
+            .map(resolve_helper)
+            .collect();
+        Ok(Self {
+            name: linked.name.clone(),
+            kind,
+            code,
+            operations,
+            bounds,
+            maps: builder.used,
+            values: builder.values,
+            compiled: None,
+        })
+    }
+
+    /// The helper at this position of the table; positions were put in at load.
+    #[inline(always)]
+    pub(crate) fn helper(&self, position: u64) -> Helper {
+        let position = usize::try_from(position).unwrap_or(0);
+        // INVARIANT: `resolve_helper` wrote a valid position into every call.
+        helpers::TABLE
+            .get(position)
+            .unwrap_or(&helpers::TABLE[0])
+            .call
+    }
+
+    /// Compiles the program to machine code, where there is a compiler for this CPU.
+    ///
+    /// # Errors
+    ///
+    /// If the host gives no executable memory.
+    pub(crate) fn compile(&mut self) -> Result<()> {
+        let compiled = Compiled::new(&self.operations, &self.bounds).map_err(|errno| {
+            let message = "the host gives no executable memory for compiled code";
+            let diagnosis = Diagnosis::new(Code::PROGRAM_UNSUPPORTED, message)
+                .in_program(&self.name)
+                .errno(errno);
+            Error::from(diagnosis.help("choose the interpreter"))
+        })?;
+        self.compiled = Some(compiled);
+        Ok(())
+    }
+
+    /// The program in machine code, if it was compiled.
+    pub(crate) fn compiled(&self) -> Option<&Compiled> {
+        self.compiled.as_ref()
+    }
+
+    /// The maps that the program refers to.
+    pub(crate) fn maps(&self) -> &[VmMap] {
+        &self.maps
+    }
+
+    /// Start and size of the map value that the wide load at `at` points into, if it does.
+    pub(crate) fn value_at(&self, at: usize) -> Option<(u32, u32)> {
+        let found = self.values.iter().find(|(slot, ..)| *slot == at)?;
+        Some((found.1, found.2))
+    }
+
+    /// Slots of the function that starts at `start`.
+    pub(crate) fn function_len(&self, start: usize) -> usize {
+        let next = self.bounds.iter().find(|bound| **bound > start).copied();
+        next.unwrap_or(self.code.len()).saturating_sub(start)
+    }
+
+    /// The instruction at `at` as text.
+    pub(crate) fn text(&self, at: usize) -> String {
+        match self.operations.get(at).copied().flatten() {
+            Some(operation) => operation.to_string(),
+            None => "no instruction".to_owned(),
+        }
+    }
+}
+
+struct Builder<'a> {
+    linked: &'a LinkedProgram,
+    maps: &'a [VmMap],
+    used: Vec<VmMap>,
+    values: Vec<(usize, u32, u32)>,
+}
+
+impl Builder<'_> {
+    fn operations(&mut self) -> Result<Vec<Option<Operation>>> {
+        let insns = &self.linked.insns;
+        let mut operations = Vec::with_capacity(insns.len());
+        let mut at = 0;
+        while let Some(rest) = insns.get(at..).filter(|rest| !rest.is_empty()) {
+            let rest = self.without_hole_marks(at, rest);
+            let decoded =
+                Operation::decode(&rest).map_err(|error| self.malformed(at, &error.to_string()))?;
+            operations.push(Some(self.fill(at, decoded.operation)?));
+            operations.extend((1..decoded.slots).map(|_| None));
+            at = operations.len();
+        }
+        Ok(operations)
+    }
+
+    /// The slots to decode: a wide load with a hole is decoded as a plain number, whatever its marks say.
+    fn without_hole_marks(&self, at: usize, slots: &[Insn]) -> Vec<Insn> {
+        let mut first: Vec<Insn> = slots.iter().take(2).copied().collect();
+        if self.hole(at).is_some() && first.first().is_some_and(|insn| insn.is_wide()) {
+            for (index, insn) in first.iter_mut().enumerate() {
+                insn.imm = 0;
+                if index == 0 {
+                    insn.src = 0;
+                }
+            }
+        }
+        first
+    }
+
+    fn hole(&self, at: usize) -> Option<&HoleKind> {
+        self.linked
+            .holes
+            .iter()
+            .find(|hole| hole.at.get() == at)
+            .map(|hole| &hole.kind)
+    }
+
+    /// Puts handles where the engine has to fill in, and refuses what it does not have.
+    fn fill(&mut self, at: usize, operation: Operation) -> Result<Operation> {
+        let hole = self.hole(at).cloned();
+        match (operation, hole) {
+            (Operation::LoadWide { dst, .. }, Some(hole)) => {
+                let number = u64::from(self.handle_for(at, &hole)?);
+                Ok(Operation::LoadWide {
+                    dst,
+                    value: WideValue::Number(number),
+                })
+            }
+            (_, Some(HoleKind::Kfunc { name, .. })) => {
+                Err(self.missing(at, &format!("the kernel function `{name}`")))
+            }
+            (Operation::LoadWide { value, .. }, None) if !matches!(value, WideValue::Number(_)) => {
+                Err(self.missing(
+                    at,
+                    &format!("the reference `{value}`, which belongs to a kernel,"),
+                ))
+            }
+            (Operation::Call(Call::Kfunc { id, .. }), _) => {
+                Err(self.missing(at, &format!("kernel function number {id}")))
+            }
+            (Operation::Call(Call::Helper(number)), _) if helpers::position(number).is_none() => {
+                Err(self.missing(at, &helper_text(number)))
+            }
+            (Operation::Cast { .. }, _) => Err(self.missing(at, "address-space casts (arenas)")),
+            (operation, _) => Ok(operation),
+        }
+    }
+
+    fn handle_for(&mut self, at: usize, hole: &HoleKind) -> Result<u32> {
+        match hole {
+            HoleKind::Map(index) => {
+                let map = self.map(at, *index)?;
+                Ok(map.handle())
+            }
+            HoleKind::Function(start) => Ok(FIRST_FUNCTION_HANDLE | start.0),
+            HoleKind::MapValue { map, offset } => {
+                let map = self.map(at, *map)?;
+                let start = map.first_value().filter(|_| *offset < map.value_size());
+                let start = start.ok_or_else(|| {
+                    self.malformed(at, "refers to a place outside its map's value")
+                })?;
+                self.values.push((at, start, map.value_size()));
+                Ok(start + offset)
+            }
+            HoleKind::Kfunc { name, .. }
+            | HoleKind::Ksym { name, .. }
+            | HoleKind::Kconfig { name, .. } => {
+                Err(self.missing(at, &format!("the kernel symbol `{name}`")))
+            }
+        }
+    }
+
+    /// The live map with this index; the program keeps it alive from here on.
+    fn map(&mut self, at: usize, index: MapIndex) -> Result<VmMap> {
+        let map = self.maps.get(index.0);
+        let map = map.ok_or_else(|| self.malformed(at, "refers to a map that was not created"))?;
+        if self.used.iter().all(|used| used.handle() != map.handle()) {
+            self.used.push(map.clone());
+        }
+        Ok(map.clone())
+    }
+
+    fn bounds(&self) -> Result<Vec<usize>> {
+        let mut bounds: Vec<usize> = self
+            .linked
+            .functions
+            .iter()
+            .map(|function| function.start.get())
+            .collect();
+        let len = self.linked.insns.len();
+        if len == 0 {
+            return Err(
+                Diagnosis::new(Code::INSN_MALFORMED, "the program has no instructions")
+                    .in_program(&self.linked.name)
+                    .into(),
+            );
+        }
+        if bounds.first() != Some(&0) {
+            bounds.insert(0, 0);
+        }
+        if !bounds.is_sorted() || bounds.last().is_some_and(|last| *last >= len) {
+            return Err(self.malformed(0, "its list of functions does not match its instructions"));
+        }
+        bounds.push(len);
+        Ok(bounds)
+    }
+
+    fn check_flow(&self, operations: &[Option<Operation>], bounds: &[usize]) -> Result<()> {
+        for pair in bounds.windows(2) {
+            let [start, end] = *pair else { continue };
+            let last = operations[start..end].iter().rev().flatten().next();
+            if !matches!(last, Some(Operation::Exit | Operation::Jump { .. })) {
+                return Err(self.malformed(end - 1, "the function can run off its end"));
+            }
+            for (at, operation) in operations.iter().enumerate().take(end).skip(start) {
+                let Some(operation) = operation else { continue };
+                self.check_jump(at, operation, operations, start..end)?;
+                if let Operation::Call(Call::Local(to)) = operation {
+                    self.check_call(at, *to, bounds)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn check_jump(
+        &self,
+        at: usize,
+        operation: &Operation,
+        operations: &[Option<Operation>],
+        function: std::ops::Range<usize>,
+    ) -> Result<()> {
+        let (Operation::Jump { to } | Operation::Branch { to, .. } | Operation::MayGoto { to }) =
+            operation
+        else {
+            return Ok(());
+        };
+        let Displacement(displacement) = *to;
+        let target = code::destination(at, displacement).filter(|target| function.contains(target));
+        match target.and_then(|target| operations.get(target)) {
+            Some(Some(_)) => Ok(()),
+            Some(None) => Err(self.malformed(at, "jumps into the middle of a 64-bit load")),
+            None => Err(self.malformed(at, "jumps out of its function")),
+        }
+    }
+
+    fn check_call(&self, at: usize, displacement: i32, bounds: &[usize]) -> Result<()> {
+        let target = code::destination(at, displacement);
+        match target.filter(|target| bounds[..bounds.len() - 1].contains(target)) {
+            Some(_) => Ok(()),
+            None => Err(self.malformed(at, "calls something that is not the start of a function")),
+        }
+    }
+
+    fn malformed(&self, at: usize, what: &str) -> Error {
+        let diagnosis = Diagnosis::new(Code::INSN_MALFORMED, format!("insn {at}: {what}"));
+        diagnosis.in_program(&self.linked.name).into()
+    }
+
+    fn missing(&self, at: usize, what: &str) -> Error {
+        let message = format!("insn {at} needs {what} which the vm does not have");
+        let diagnosis =
+            Diagnosis::new(Code::PROGRAM_HELPER_MISSING, message).in_program(&self.linked.name);
+        diagnosis
+            .help("try `--engine kernel`; docs/LIMITS.md lists what the vm has")
+            .into()
+    }
+}
+
+/// A helper as its users know it.
+fn helper_text(number: i32) -> String {
+    match helper_name(number) {
+        Some(name) => format!("helper bpf_{name} ({number}),"),
+        None => format!("helper number {number}, which no kernel has,"),
+    }
+}
+
+fn untyped(linked: &LinkedProgram) -> Error {
+    let message = format!(
+        "section `{}` does not say what type of program this is",
+        linked.section
+    );
+    let diagnosis = Diagnosis::new(Code::PROGRAM_UNTYPED, message).in_program(&linked.name);
+    diagnosis
+        .help("name the type, for example `--type socket_filter`")
+        .into()
+}
+
+/// Replaces a helper's number by its position in the table.
+fn resolve_helper(op: Op) -> Op {
+    if op.opcode != code::Opcode::CallHelper {
+        return op;
+    }
+    let number = i32::from_ne_bytes(crate::semantics::low_32(op.imm).to_ne_bytes());
+    let position = helpers::position(number).and_then(|position| u64::try_from(position).ok());
+    Op {
+        imm: position.unwrap_or(0),
+        ..op
+    }
+}

@@ -1,0 +1,314 @@
+//! One run of one program: its window, stack, packet, budget; what both interpreters and all helpers work on.
+
+use std::sync::atomic::{AtomicBool, Ordering, fence};
+
+use twinbpf_object::Errno;
+use twinbpf_object::insn::{AtomicOp, Size};
+use twinbpf_shm::{AtomicUpdate, SharedBytes};
+
+use crate::context::ContextView;
+use crate::fault::FaultKind;
+use crate::maps::VmMap;
+use crate::provenance::Provenance;
+use crate::semantics::low_32;
+use crate::surroundings::Surroundings;
+use crate::window::{Need, Window};
+
+/// Bytes of a function's stack frame.
+pub(crate) const STACK_BYTES: u32 = 512;
+/// Most functions on the stack at a time.
+pub(crate) const MAX_FRAMES: usize = 8;
+/// How often `may_goto` goes on. KERNEL: `BPF_MAX_LOOPS`, 8 Mi (`Documentation/bpf/bpf_iterators`, 6.12).
+const MAY_GOTO_LOOPS: u64 = 8 << 20;
+
+/// Offset of the link-layer header in a packet load (`SKF_LL_OFF`, `linux/filter.h`).
+const LINK_LAYER_OFFSET: i32 = -0x20_0000;
+/// Offset of the network header in a packet load (`SKF_NET_OFF`, `linux/filter.h`).
+const NETWORK_OFFSET: i32 = -0x10_0000;
+
+/// The packet of a run, as packet loads see it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Packet {
+    /// Address of the first byte of the buffer a negative offset may reach (the link-layer header).
+    pub(crate) head: u32,
+    /// Address that offset 0 means.
+    pub(crate) data: u32,
+    /// Address of the network header.
+    pub(crate) network: u32,
+    /// Address behind the last byte.
+    pub(crate) end: u32,
+}
+
+/// The state of one run.
+pub(crate) struct Run<'w> {
+    pub(crate) window: &'w Window,
+    pub(crate) surroundings: &'w Surroundings,
+    /// The maps that the program refers to.
+    pub(crate) maps: &'w [VmMap],
+    /// The worker's number: the CPU a program sees.
+    pub(crate) slot: u32,
+    pub(crate) context: ContextView,
+    pub(crate) packet: Option<Packet>,
+    pub(crate) random: &'w mut u64,
+    pub(crate) stack: u32,
+    pub(crate) abort: &'w AtomicBool,
+    pub(crate) budget: u64,
+    pub(crate) budget_left: u64,
+    pub(crate) loops_left: u64,
+}
+
+/// The five arguments of a call. The checked interpreter also says where each comes from.
+#[derive(Debug)]
+pub(crate) struct Arguments {
+    pub(crate) values: [u64; 5],
+    pub(crate) provenance: Option<[Provenance; 5]>,
+}
+
+/// What a helper answers.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Returned {
+    pub(crate) value: u64,
+    pub(crate) provenance: Provenance,
+}
+
+impl Returned {
+    /// A plain number.
+    pub(crate) fn number(value: u64) -> Self {
+        Self {
+            value,
+            provenance: Provenance::Number,
+        }
+    }
+
+    /// 0, or a negative error number.
+    pub(crate) fn status(result: Result<(), Errno>) -> Self {
+        match result {
+            Ok(()) => Self::number(0),
+            Err(errno) => Self::number((-i64::from(errno.0)).cast_unsigned()),
+        }
+    }
+}
+
+/// The address of a memory access: the low half of the register plus the displacement.
+#[inline(always)]
+pub(crate) fn address(register: u64, displacement: i32) -> i64 {
+    i64::from(low_32(register)) + i64::from(displacement)
+}
+
+/// The fault of an access that the window refused.
+#[cold]
+pub(crate) fn access_fault(address: i64, size: Size, is_write: bool) -> FaultKind {
+    FaultKind::Access {
+        address: address.cast_unsigned(),
+        size: size.bytes(),
+        is_write,
+    }
+}
+
+impl<'w> Run<'w> {
+    /// The frame pointer of the function at this depth.
+    #[inline(always)]
+    pub(crate) fn stack_top(&self, depth: usize) -> u64 {
+        let frames = u64::try_from(depth).unwrap_or(0) + 1;
+        u64::from(self.stack) + frames * u64::from(STACK_BYTES)
+    }
+
+    /// Pays for `insns` instructions and looks at the abort flag.
+    #[inline(always)]
+    pub(crate) fn charge(&mut self, insns: usize) -> Result<(), FaultKind> {
+        let insns = insns as u64;
+        match self.budget_left.checked_sub(insns) {
+            Some(left) => self.budget_left = left,
+            None => return Err(FaultKind::Budget { insns: self.budget }),
+        }
+        if self.abort.load(Ordering::Relaxed) {
+            return Err(FaultKind::Aborted);
+        }
+        Ok(())
+    }
+
+    /// One `may_goto`: false when its loops are used up.
+    pub(crate) fn may_go_on(&mut self) -> bool {
+        match self.loops_left.checked_sub(1) {
+            Some(left) => {
+                self.loops_left = left;
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// Loads that a fresh run may do with `may_goto`.
+    pub(crate) fn fresh_loops() -> u64 {
+        MAY_GOTO_LOOPS
+    }
+
+    /// An atomic operation. The answer is the old value and whether it goes into `r0`, if it goes anywhere.
+    pub(crate) fn atomic(
+        &self,
+        op: AtomicOp,
+        size: Size,
+        address: i64,
+        (operand, expected): (u64, u64),
+    ) -> Result<Option<(bool, u64)>, FaultKind> {
+        let cell = self.cell(address, size, Need::Both)?;
+        let (update, fetch) = match op {
+            AtomicOp::Add { fetch } => (AtomicUpdate::Add, fetch),
+            AtomicOp::Or { fetch } => (AtomicUpdate::Or, fetch),
+            AtomicOp::And { fetch } => (AtomicUpdate::And, fetch),
+            AtomicOp::Xor { fetch } => (AtomicUpdate::Xor, fetch),
+            AtomicOp::Exchange => (AtomicUpdate::Exchange, true),
+            AtomicOp::CompareExchange => {
+                let old = match size {
+                    Size::W => cell
+                        .compare_exchange_u32(0, low_32(expected), low_32(operand))
+                        .map(u64::from),
+                    _ => cell.compare_exchange_u64(0, expected, operand),
+                };
+                return old
+                    .map(|old| Some((true, old)))
+                    .ok_or_else(|| misaligned(address, size));
+            }
+        };
+        let old = match size {
+            Size::W => cell.update_u32(0, update, low_32(operand)).map(u64::from),
+            _ => cell.update_u64(0, update, operand),
+        };
+        let old = old.ok_or_else(|| misaligned(address, size))?;
+        Ok(fetch.then_some((false, old)))
+    }
+
+    /// A load with acquire ordering.
+    pub(crate) fn load_acquire(&self, address: i64, size: Size) -> Result<u64, FaultKind> {
+        aligned(address, size)?;
+        let value = self
+            .window
+            .load(address, size)
+            .ok_or_else(|| access_fault(address, size, false))?;
+        fence(Ordering::Acquire);
+        Ok(value)
+    }
+
+    /// A store with release ordering.
+    pub(crate) fn store_release(
+        &self,
+        address: i64,
+        size: Size,
+        value: u64,
+    ) -> Result<(), FaultKind> {
+        aligned(address, size)?;
+        fence(Ordering::Release);
+        self.window
+            .store(address, size, value)
+            .ok_or_else(|| access_fault(address, size, true))
+    }
+
+    /// A packet load in network order; `None` if the packet has no such bytes, which ends the function with 0.
+    pub(crate) fn load_packet(
+        &self,
+        r6: u64,
+        offset: i32,
+        size: Size,
+    ) -> Result<Option<u64>, FaultKind> {
+        let packet = self
+            .packet
+            .filter(|_| low_32(r6) == self.context.address)
+            .ok_or(FaultKind::NoPacket)?;
+        // KERNEL: non-negative offsets count from the data, the two negative windows from the headers, and whatever else is
+        // negative fails (observed on 6.18: the program returns 0).
+        let (from, offset) = match offset {
+            0.. => (packet.data, i64::from(offset)),
+            NETWORK_OFFSET..0 => (
+                packet.network,
+                i64::from(offset) - i64::from(NETWORK_OFFSET),
+            ),
+            LINK_LAYER_OFFSET..NETWORK_OFFSET => (
+                packet.head,
+                i64::from(offset) - i64::from(LINK_LAYER_OFFSET),
+            ),
+            _ => return Ok(None),
+        };
+        let start = i64::from(from) + offset;
+        if start < i64::from(packet.head) || start + i64::from(size.bytes()) > i64::from(packet.end)
+        {
+            return Ok(None);
+        }
+        let value = self
+            .window
+            .load(start, size)
+            .ok_or_else(|| access_fault(start, size, false))?;
+        let [b0, b1, b2, b3, ..] = value.to_ne_bytes();
+        Ok(Some(match size {
+            Size::B => u64::from(b0),
+            Size::H => u64::from(u16::from_be_bytes([b0, b1])),
+            _ => u64::from(u32::from_be_bytes([b0, b1, b2, b3])),
+        }))
+    }
+
+    /// The memory a helper's argument points to, checked for what the helper does with it.
+    ///
+    /// # Errors
+    ///
+    /// A fault if the program may not do that with all `len` bytes.
+    pub(crate) fn memory(
+        &self,
+        arguments: &Arguments,
+        index: usize,
+        len: u32,
+        need: Need,
+    ) -> Result<SharedBytes, FaultKind> {
+        let address = u64::from(low_32(arguments.values[index]));
+        if let Some(provenance) = &arguments.provenance {
+            provenance[index].check_access(address.cast_signed(), len)?;
+        }
+        self.window
+            .range(address, len, need)
+            .ok_or(FaultKind::Access {
+                address,
+                size: len,
+                is_write: need != Need::Read,
+            })
+    }
+
+    /// The map a helper's argument names.
+    ///
+    /// # Errors
+    ///
+    /// A fault if the value is not the handle of a map.
+    pub(crate) fn map(&self, arguments: &Arguments, index: usize) -> Result<&'w VmMap, FaultKind> {
+        let value = arguments.values[index];
+        let handle = u32::try_from(value).map_err(|_| FaultKind::NotAMap { value })?;
+        self.maps
+            .iter()
+            .find(|map| map.handle() == handle)
+            .ok_or(FaultKind::NotAMap { value })
+    }
+
+    /// What kind of thing a value handed out by a helper is, for the checked interpreter.
+    pub(crate) fn provenance_of_value(&self, map: &VmMap, address: u32) -> Provenance {
+        Provenance::object(address, map.value_size(), "a map value")
+    }
+
+    fn cell(&self, address: i64, size: Size, need: Need) -> Result<SharedBytes, FaultKind> {
+        aligned(address, size)?;
+        let at = u64::try_from(address).map_err(|_| access_fault(address, size, true))?;
+        self.window
+            .range(at, size.bytes(), need)
+            .ok_or_else(|| access_fault(address, size, true))
+    }
+}
+
+fn aligned(address: i64, size: Size) -> Result<(), FaultKind> {
+    if address % i64::from(size.bytes()) == 0 {
+        Ok(())
+    } else {
+        Err(misaligned(address, size))
+    }
+}
+
+fn misaligned(address: i64, size: Size) -> FaultKind {
+    FaultKind::Misaligned {
+        address: address.cast_unsigned(),
+        size: size.bytes(),
+    }
+}

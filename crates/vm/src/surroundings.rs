@@ -1,0 +1,65 @@
+//! What programs can observe of the world around them: the clock, and whom they run for.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+use crate::config::{Clock, VmConfig};
+
+/// What programs can observe of the world around them.
+#[derive(Debug)]
+pub(crate) struct Surroundings {
+    pub(crate) pid: u32,
+    pub(crate) uid: u32,
+    pub(crate) comm: String,
+    clock: Clock,
+    manual_ns: AtomicU64,
+    started: Instant,
+    started_ns: u64,
+}
+
+impl Surroundings {
+    pub(crate) fn new(config: &VmConfig) -> Self {
+        let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+        let seconds = u64::try_from(now.tv_sec).unwrap_or(0);
+        let nanoseconds = u64::try_from(now.tv_nsec).unwrap_or(0);
+        let manual_ns = match config.clock {
+            Clock::Manual(start) => start,
+            Clock::Host => 0,
+        };
+        Self {
+            pid: config.pid.unwrap_or_else(std::process::id),
+            uid: config
+                .uid
+                .unwrap_or_else(|| rustix::process::getuid().as_raw()),
+            comm: config.comm.clone().unwrap_or_else(host_comm),
+            clock: config.clock,
+            manual_ns: AtomicU64::new(manual_ns),
+            started: Instant::now(),
+            started_ns: seconds
+                .saturating_mul(1_000_000_000)
+                .saturating_add(nanoseconds),
+        }
+    }
+
+    /// Nanoseconds of the vm's clock.
+    pub(crate) fn now_ns(&self) -> u64 {
+        match self.clock {
+            Clock::Manual(_) => self.manual_ns.load(Ordering::Relaxed),
+            Clock::Host => {
+                let since = u64::try_from(self.started.elapsed().as_nanos()).unwrap_or(u64::MAX);
+                self.started_ns.saturating_add(since)
+            }
+        }
+    }
+
+    /// Moves a manual clock forward.
+    pub(crate) fn advance(&self, nanoseconds: u64) {
+        self.manual_ns.fetch_add(nanoseconds, Ordering::Relaxed);
+    }
+}
+
+fn host_comm() -> String {
+    std::fs::read_to_string("/proc/self/comm")
+        .map(|name| name.trim_end().to_owned())
+        .unwrap_or_default()
+}

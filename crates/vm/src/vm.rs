@@ -1,0 +1,165 @@
+//! The vm: one trust domain with its window, maps and programs.
+
+use std::sync::{Arc, Mutex};
+
+use twinbpf_object::link::{LinkedProgram, Target};
+use twinbpf_object::map_rules::{self, MapRefusal};
+use twinbpf_object::{Code, Diagnosis, Errno, Error, ErrorKind, MapSpec, Result};
+
+use crate::config::{Executor, VmConfig};
+use crate::maps::VmMap;
+use crate::program::{Program, VmProgram};
+use crate::shared::Shared;
+use crate::surroundings::Surroundings;
+use crate::window::Window;
+use crate::worker::Worker;
+
+/// The kernel whose behaviour the vm follows, as `KERNEL_VERSION` packs it: 6.18.0.
+const KERNEL_VERSION: u32 = 6 << 16 | 18 << 8;
+/// A BPF subsystem inside this process. Cloning shares it.
+///
+/// ```
+/// use twinbpf_object::{MapKind, MapSpec};
+/// use twinbpf_vm::{Vm, VmConfig};
+///
+/// let vm = Vm::new(VmConfig::default())?;
+/// let map = vm.create_map(&MapSpec::new("counts", MapKind::Array, 4, 8, 256))?;
+/// map.update(&6u32.to_ne_bytes(), &1024u64.to_ne_bytes(), 0)?;
+/// let mut value = [0; 8];
+/// map.lookup(&6u32.to_ne_bytes(), &mut value)?;
+/// assert_eq!(u64::from_ne_bytes(value), 1024);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct Vm(pub(crate) Arc<Shared>);
+
+impl Vm {
+    /// A new vm.
+    ///
+    /// # Errors
+    ///
+    /// If the host cannot reserve the 4 GiB of address space for the window, or the configuration has no CPU slots.
+    pub fn new(config: VmConfig) -> Result<Self> {
+        if config.cpu_slots == 0 {
+            return Err(Diagnosis::new(Code::USAGE, "a vm needs at least one CPU slot").into());
+        }
+        let window = Window::new().map_err(no_window)?;
+        let slots = usize::try_from(config.cpu_slots)
+            .unwrap_or(usize::MAX)
+            .min(1 << 12);
+        Ok(Self(Arc::new(Shared {
+            window,
+            handles: Arc::default(),
+            surroundings: Surroundings::new(&config),
+            slots: Mutex::new(vec![false; slots]),
+            config,
+        })))
+    }
+
+    /// What linking needs to know about this engine.
+    pub fn target(&self) -> Target {
+        Target {
+            cpu_slots: self.0.config.cpu_slots,
+            page_size_bytes: u32::try_from(rustix::param::page_size()).unwrap_or(4096),
+            kernel_version: KERNEL_VERSION,
+        }
+    }
+
+    /// Creates a map.
+    ///
+    /// # Errors
+    ///
+    /// With the kernel's errno: an attribute that breaks a rule of its kind, no room in the window, or a kind the vm lacks.
+    pub fn create_map(&self, spec: &MapSpec) -> Result<VmMap> {
+        map_rules::check(spec, &self.target()).map_err(|refusal| explain(spec, refusal))?;
+        VmMap::create(
+            &self.0.window,
+            &self.0.handles,
+            spec,
+            self.0.config.cpu_slots,
+        )
+        .map_err(|errno| refuse(spec, errno))
+    }
+
+    /// Checks a program's shape and prepares it. `maps` are the live maps in the order of the linked object.
+    ///
+    /// # Errors
+    ///
+    /// If the program has no type, is malformed, or calls something the vm does not have.
+    pub fn load_program(&self, program: &LinkedProgram, maps: &[VmMap]) -> Result<VmProgram> {
+        if maps.iter().any(|map| !map.is_of(&self.0.handles)) {
+            return Err(foreign_map(program));
+        }
+        let mut program = Program::new(program, maps)?;
+        if self.0.config.executor == Executor::Jit && cfg!(target_arch = "x86_64") {
+            program.compile()?;
+        }
+        Ok(VmProgram(Arc::new(program)))
+    }
+
+    /// A new worker: the vm's CPU.
+    ///
+    /// # Errors
+    ///
+    /// If all CPU slots are taken or the window has no room for its stack and packet.
+    pub fn worker(&self) -> Result<Worker> {
+        Worker::new(&self.0)
+    }
+
+    /// Moves a manual clock forward. Does nothing on the host's clock.
+    pub fn advance(&self, nanoseconds: u64) {
+        self.0.surroundings.advance(nanoseconds);
+    }
+}
+
+fn foreign_map(program: &LinkedProgram) -> Error {
+    let message = "a map of another vm cannot be used here: every vm has memory of its own";
+    Diagnosis::new(Code::USAGE, message)
+        .in_program(&program.name)
+        .into()
+}
+
+fn no_window(errno: Errno) -> Error {
+    let message = "the host has no 4 GiB of free address space for the vm's memory window";
+    Diagnosis::new(Code::VM_NO_MEMORY, message)
+        .errno(errno)
+        .help("raise the limit on address space (ulimit -v)")
+        .into()
+}
+
+fn explain(spec: &MapSpec, refusal: MapRefusal) -> Error {
+    let mut diagnosis = Diagnosis::new(Code::MAP_INVALID, refusal.rule)
+        .in_map(&spec.name)
+        .errno(refusal.errno)
+        .fact("attribute", refusal.attribute);
+    diagnosis.help.extend(refusal.help);
+    diagnosis.into()
+}
+
+fn refuse(spec: &MapSpec, errno: Errno) -> Error {
+    let diagnosis = match errno {
+        Errno::ENOMEM => {
+            let bytes = u64::from(spec.value_size)
+                .next_multiple_of(8)
+                .saturating_mul(u64::from(spec.max_entries));
+            Diagnosis::new(
+                Code::MAP_NO_MEMORY,
+                format!("{bytes} bytes of values do not fit into the vm's window of 4 GiB"),
+            )
+            .help("lower max_entries or the value size")
+        }
+        Errno::ENOTSUPP => Diagnosis::new(
+            Code::MAP_UNSUPPORTED,
+            format!("the vm does not have maps of type {} yet", spec.kind),
+        )
+        .help("try `--engine kernel`; docs/LIMITS.md lists what the vm has")
+        .kind(ErrorKind::Unsupported),
+        Errno::ENFILE => Diagnosis::new(Code::MAP_CREATE, "a vm holds at most a million maps")
+            .kind(ErrorKind::Limit),
+        _ => Diagnosis::new(
+            Code::MAP_CREATE,
+            format!("the vm refused a map of type {}", spec.kind),
+        ),
+    };
+    diagnosis.in_map(&spec.name).errno(errno).into()
+}

@@ -1,0 +1,140 @@
+//! When memory may really go away: after every run that might still reach it has ended.
+//!
+//! A program may hold a pointer into a map that another thread drops. Taking the permission away makes new accesses
+//! fail, but a run may have passed its check an instant ago. So freed ranges are *buried* with a number, and a
+//! run announces under which number it started; a grave is emptied once no run older than it is left.
+//!
+//! ```text
+//!  bury:   take permissions away;  fence;  look who runs
+//!  enter:  announce the run;       fence;  use permissions
+//! ```
+//!
+//! Either the burier sees the run, or the run sees the missing permissions.
+
+use std::sync::atomic::{AtomicU64, Ordering, fence};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// A range that waits to be unmapped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Grave {
+    /// First byte in the window.
+    pub(crate) start: u64,
+    /// Length in bytes.
+    pub(crate) len: u64,
+}
+
+/// The numbering of runs and graves of one window.
+#[derive(Debug)]
+pub(crate) struct Epochs {
+    current: AtomicU64,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    runners: Vec<Arc<Runner>>,
+    graves: Vec<(u64, Grave)>,
+}
+
+/// A worker's announcement: 0 while idle, else the number under which its outermost run started.
+#[derive(Debug, Default)]
+pub(crate) struct Runner {
+    since: AtomicU64,
+}
+
+impl Runner {
+    /// Announces a run. The answer is whether it is the outermost one, which must call [`Runner::leave`].
+    pub(crate) fn enter(&self, epochs: &Epochs) -> bool {
+        if self.since.load(Ordering::Relaxed) != 0 {
+            return false;
+        }
+        self.since
+            .store(epochs.current.load(Ordering::Acquire), Ordering::Relaxed);
+        fence(Ordering::SeqCst);
+        true
+    }
+
+    /// Ends the outermost run.
+    pub(crate) fn leave(&self) {
+        self.since.store(0, Ordering::Release);
+    }
+}
+
+impl Epochs {
+    pub(crate) fn new() -> Self {
+        Self {
+            current: AtomicU64::new(1),
+            state: Mutex::default(),
+        }
+    }
+
+    /// A new worker.
+    pub(crate) fn runner(&self) -> Arc<Runner> {
+        let runner = Arc::new(Runner::default());
+        self.state().runners.push(Arc::clone(&runner));
+        runner
+    }
+
+    /// A worker that is gone.
+    pub(crate) fn retire(&self, runner: &Arc<Runner>) {
+        self.state()
+            .runners
+            .retain(|known| !Arc::ptr_eq(known, runner));
+    }
+
+    /// Buries a range whose permissions are already gone.
+    pub(crate) fn bury(&self, grave: Grave) {
+        fence(Ordering::SeqCst);
+        let number = self.current.fetch_add(1, Ordering::SeqCst) + 1;
+        self.state().graves.push((number, grave));
+    }
+
+    /// Takes out every range that no run can reach any more.
+    pub(crate) fn reclaim(&self) -> Vec<Grave> {
+        let mut state = self.state();
+        if state.graves.is_empty() {
+            return Vec::new();
+        }
+        fence(Ordering::SeqCst);
+        let oldest = state
+            .runners
+            .iter()
+            .map(|runner| runner.since.load(Ordering::Acquire))
+            .filter(|since| *since != 0)
+            .min();
+        let (done, waiting): (Vec<_>, Vec<_>) = state
+            .graves
+            .drain(..)
+            .partition(|(number, _)| oldest.is_none_or(|oldest| oldest >= *number));
+        state.graves = waiting;
+        done.into_iter().map(|(_, grave)| grave).collect()
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // A panic while the lock is held leaves lists that are still lists; going on is right.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_grave_waits_for_the_runs_that_started_before_it() {
+        let epochs = Epochs::new();
+        let (early, late) = (epochs.runner(), epochs.runner());
+        let grave = Grave {
+            start: 0x10000,
+            len: 4096,
+        };
+        assert!(early.enter(&epochs));
+        assert!(!early.enter(&epochs));
+        epochs.bury(grave);
+        late.enter(&epochs);
+        assert_eq!(epochs.reclaim(), []);
+        early.leave();
+        assert_eq!(epochs.reclaim(), [grave]);
+        assert_eq!(epochs.reclaim(), []);
+    }
+}

@@ -1,0 +1,208 @@
+//! A worker: the vm's CPU. It owns a stack, a packet area and a context area in the window, and runs one program at a time.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use twinbpf_object::{Code, Diagnosis, Errno, Error, Result};
+
+use crate::checked;
+use crate::config::Executor;
+use crate::context::{BYTES, ContextLayout, ContextView};
+use crate::fault::{Ended, Fault, FaultKind};
+use crate::interpret::interpret;
+use crate::program::{Program, VmProgram};
+use crate::run::{MAX_FRAMES, Packet, Run, STACK_BYTES};
+use crate::shared::Shared;
+use crate::window::{Extent, ProgramAccess, Runner};
+
+/// Room for a context of the caller's own.
+const CONTEXT_BYTES: u32 = 4096;
+/// Room for a packet: the largest a socket can deliver on Linux without BIG TCP, and the headers before it.
+pub(crate) const PACKET_BYTES: u32 = (64 << 10) + (4 << 10);
+/// Free bytes before the packet, for programs that grow it.
+pub(crate) const HEADROOM_BYTES: u32 = 256;
+
+/// The vm's CPU. Runs programs one at a time; several workers run side by side.
+///
+/// `Send` but not usable from two threads at once: running takes `&mut self`.
+#[derive(Debug)]
+pub struct Worker {
+    vm: Arc<Shared>,
+    slot: u32,
+    runner: Arc<Runner>,
+    stack: Extent,
+    pub(crate) packet: Extent,
+    pub(crate) context: Extent,
+    abort: Arc<AtomicBool>,
+    random: u64,
+}
+
+/// Ends a worker's run from another thread.
+#[derive(Debug, Clone)]
+pub struct AbortHandle(Arc<AtomicBool>);
+
+impl AbortHandle {
+    /// Makes the present run, or the next one, end with [`FaultKind::Aborted`] at its next back edge or call.
+    pub fn abort(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+impl Worker {
+    pub(crate) fn new(vm: &Arc<Shared>) -> Result<Self> {
+        let vm = Arc::clone(vm);
+        let slot = vm.take_slot().ok_or_else(|| no_slot(&vm))?;
+        let allocate = |bytes: u32| {
+            vm.window
+                .allocate(u64::from(bytes), ProgramAccess::ReadWrite)
+        };
+        let areas = allocate(stack_bytes()).and_then(|stack| {
+            Ok((
+                stack,
+                allocate(HEADROOM_BYTES + PACKET_BYTES)?,
+                allocate(CONTEXT_BYTES)?,
+            ))
+        });
+        let (stack, packet, context) = areas.map_err(|errno| {
+            vm.free_slot(slot);
+            no_room(errno)
+        })?;
+        let runner = vm.window.runner();
+        let random = vm.random_start(slot);
+        Ok(Self {
+            vm,
+            slot,
+            runner,
+            stack,
+            packet,
+            context,
+            abort: Arc::default(),
+            random,
+        })
+    }
+
+    /// The CPU number that programs see.
+    pub fn slot(&self) -> u32 {
+        self.slot
+    }
+
+    /// A handle that ends this worker's run from another thread.
+    pub fn abort_handle(&self) -> AbortHandle {
+        AbortHandle(Arc::clone(&self.abort))
+    }
+
+    /// Runs a program on a context of plain bytes, which the program may change; the changes come back.
+    ///
+    /// # Errors
+    ///
+    /// If the context is longer than 4,096 bytes, or the run ends abnormally.
+    pub fn run(&mut self, program: &VmProgram, context: &mut [u8]) -> Result<u64> {
+        let area = self.context.host();
+        area.copy_in(0, context)
+            .filter(|()| context.len() <= area.len())
+            .ok_or_else(|| too_long(context.len()))?;
+        let len = u32::try_from(context.len()).map_err(|_| too_long(context.len()))?;
+        let result = self.execute(program, (&BYTES, len), None)?;
+        area.copy_out(0, context)
+            .ok_or_else(|| too_long(context.len()))?;
+        Ok(result)
+    }
+
+    /// Runs a program whose context and packet a hook has laid out.
+    pub(crate) fn execute(
+        &mut self,
+        program: &VmProgram,
+        (layout, context_len): (&'static ContextLayout, u32),
+        packet: Option<Packet>,
+    ) -> std::result::Result<u64, Fault> {
+        let program: &Program = &program.0;
+        let is_outermost = self.vm.window.enter(&self.runner);
+        let mut run = Run {
+            window: &self.vm.window,
+            surroundings: &self.vm.surroundings,
+            maps: program.maps(),
+            slot: self.slot,
+            context: ContextView {
+                address: self.context.start(),
+                len: context_len,
+                layout,
+            },
+            packet,
+            random: &mut self.random,
+            stack: self.stack.start(),
+            abort: &self.abort,
+            budget: self.vm.config.budget_insns,
+            budget_left: self.vm.config.budget_insns,
+            loops_left: Run::fresh_loops(),
+        };
+        let address = u64::from(self.context.start());
+        let executor = self.vm.config.executor;
+        // A helper that panics must not take the host down. What it did up to then stays, which is what a fault does too.
+        let ended = catch_unwind(AssertUnwindSafe(|| match executor {
+            Executor::Interpreter => interpret(&mut run, program, address),
+            Executor::Jit => match program.compiled() {
+                Some(compiled) => compiled.run(&mut run, address),
+                None => interpret(&mut run, program, address),
+            },
+            Executor::Checked => checked::interpret(&mut run, program, address),
+        }));
+        if is_outermost {
+            self.runner.leave();
+        }
+        let result = ended.unwrap_or(Err((0, FaultKind::Panicked)));
+        result.map_err(|ended| self.fault(program, ended))
+    }
+
+    #[cold]
+    fn fault(&self, program: &Program, (at, kind): Ended) -> Fault {
+        if kind == FaultKind::Aborted {
+            self.abort.store(false, Ordering::Relaxed);
+        }
+        let insn = u32::try_from(at).unwrap_or(u32::MAX);
+        Fault {
+            kind,
+            program: program.name.clone(),
+            insn,
+            text: program.text(at),
+        }
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        self.vm.window.retire(&self.runner);
+        self.vm.free_slot(self.slot);
+    }
+}
+
+fn stack_bytes() -> u32 {
+    u32::try_from(MAX_FRAMES).unwrap_or(8) * STACK_BYTES
+}
+
+fn no_slot(vm: &Shared) -> Error {
+    let message = format!(
+        "all {} CPU slots of the vm have a worker",
+        vm.config.cpu_slots
+    );
+    Diagnosis::new(Code::VM_NO_MEMORY, message)
+        .help("drop a worker, or configure more cpu_slots")
+        .into()
+}
+
+fn no_room(errno: Errno) -> Error {
+    Diagnosis::new(
+        Code::VM_NO_MEMORY,
+        "the window has no room for a worker's stack and packet",
+    )
+    .errno(errno)
+    .into()
+}
+
+fn too_long(len: usize) -> Error {
+    Diagnosis::new(
+        Code::USAGE,
+        format!("a context has at most {CONTEXT_BYTES} bytes, this one has {len}"),
+    )
+    .into()
+}

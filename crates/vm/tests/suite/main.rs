@@ -1,0 +1,9 @@
+//! The vm through its public API. Whatever a program can observe runs on every executor.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod fixtures;
+mod maps;
+mod random;
+mod sandbox;
+mod socket;
+mod support;

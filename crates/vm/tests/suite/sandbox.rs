@@ -1,0 +1,233 @@
+//! What a program can do to its host: nothing. Every case runs on every executor.
+
+use std::time::Duration;
+
+use crate::support::{
+    add, call, call_local, copy, exit, insn, jump, jump_if_zero, linked, load, load_program, mov,
+    store, vms, wide,
+};
+use twinbpf_object::{Code, ErrorKind};
+use twinbpf_vm::{Executor, Vm, VmConfig};
+
+fn run(vm: &Vm, insns: Vec<twinbpf_object::Insn>) -> Result<u64, twinbpf_object::Error> {
+    let program = load_program(vm, insns, &[], &[]);
+    vm.worker().unwrap().run(&program, &mut [0; 16])
+}
+
+#[test]
+fn a_wild_pointer_is_an_error_value_that_names_the_instruction() {
+    for vm in vms() {
+        for address in [0u64, 8, 0xffff, 0xdead_beef, u64::MAX, 1 << 40, 0xff00_0008] {
+            let [first, second] = wide(1, address);
+            let error = run(&vm, vec![first, second, load(0, 1, 0), exit()]).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Fault, "{address:#x}");
+            assert_eq!(error.diagnosis().code, Code::RUN_FAULT);
+            let (index, text) = error.diagnosis().place.insn.clone().unwrap();
+            assert_eq!((index, text.as_str()), (2, "r0 = *(u64 *)(r1 +0)"));
+        }
+    }
+}
+
+#[test]
+fn displacements_do_not_reach_beyond_the_window() {
+    for vm in vms() {
+        for (address, displacement) in [
+            (0u64, -1i16),
+            (0, i16::MIN),
+            (0xffff_ffff, i16::MAX),
+            (0xffff_fff8, 8),
+        ] {
+            let [first, second] = wide(1, address);
+            assert!(run(&vm, vec![first, second, load(0, 1, displacement), exit()]).is_err());
+        }
+    }
+}
+
+#[test]
+fn the_upper_half_of_a_pointer_does_not_count_in_the_sandbox() {
+    let vm = Vm::new(VmConfig::default()).unwrap();
+    let [first, second] = wide(2, 0xffff_ffff_0000_0000);
+    let insns = vec![
+        mov(3, 7),
+        store(10, -8, 3),
+        copy(1, 10),
+        first,
+        second,
+        insn(0x4f, 1, 2, 0, 0),
+        load(0, 1, -8),
+        exit(),
+    ];
+    assert_eq!(run(&vm, insns).unwrap(), 7);
+}
+
+#[test]
+fn an_endless_loop_ends_with_its_budget() {
+    for vm in vms() {
+        let error = run(&vm, vec![mov(0, 0), jump(-1), exit()]).unwrap_err();
+        assert_eq!(error.diagnosis().code, Code::RUN_BUDGET);
+        assert_eq!(error.kind(), ErrorKind::Limit);
+    }
+}
+
+#[test]
+fn another_thread_can_abort_a_run_and_the_worker_goes_on_working() {
+    for executor in [Executor::Interpreter, Executor::Checked] {
+        let vm = Vm::new(VmConfig {
+            executor,
+            budget_insns: u64::MAX,
+            ..VmConfig::default()
+        })
+        .unwrap();
+        let endless = load_program(&vm, vec![mov(0, 0), jump(-1), exit()], &[], &[]);
+        let short = load_program(&vm, vec![mov(0, 42), exit()], &[], &[]);
+        let mut worker = vm.worker().unwrap();
+        let abort = worker.abort_handle();
+        let aborter = std::thread::spawn(move || {
+            std::thread::sleep(Duration::from_millis(20));
+            abort.abort();
+        });
+        assert_eq!(
+            worker.run(&endless, &mut []).unwrap_err().diagnosis().code,
+            Code::RUN_ABORTED
+        );
+        aborter.join().unwrap();
+        assert_eq!(worker.run(&short, &mut []).unwrap(), 42);
+    }
+}
+
+#[test]
+fn runaway_recursion_is_an_error_value() {
+    for vm in vms() {
+        let program = linked(
+            vec![call_local(1), exit(), mov(0, 1), call_local(-2), exit()],
+            &[0, 2],
+            &[],
+        );
+        let program = vm.load_program(&program, &[]).unwrap();
+        let error = vm.worker().unwrap().run(&program, &mut []).unwrap_err();
+        assert!(error.to_string().contains("nested calls"), "{error}");
+    }
+}
+
+#[test]
+fn eight_frames_fit_and_callee_saved_registers_survive() {
+    for vm in vms() {
+        // The function calls itself with r1 - 1 until r1 is 0 and adds up r6 on the way back: 7 + 6 + ... + 1.
+        let insns = vec![
+            mov(1, 6),
+            call_local(1),
+            exit(),
+            copy(6, 1),
+            mov(0, 0),
+            jump_if_zero(1, 3),
+            add(1, -1),
+            call_local(-5),
+            insn(0x0f, 0, 6, 0, 0),
+            exit(),
+        ];
+        let program = vm.load_program(&linked(insns, &[0, 3], &[]), &[]).unwrap();
+        assert_eq!(vm.worker().unwrap().run(&program, &mut []).unwrap(), 21);
+    }
+}
+
+#[test]
+fn malformed_programs_are_refused_at_load() {
+    let vm = Vm::new(VmConfig::default()).unwrap();
+    let [first, second] = wide(1, 5);
+    let cases: Vec<(Vec<twinbpf_object::Insn>, &str)> = vec![
+        (vec![], "no instructions"),
+        (vec![mov(0, 0)], "run off its end"),
+        (vec![jump_if_zero(0, -1)], "run off its end"),
+        (vec![jump(5), exit()], "jumps out"),
+        (vec![jump(-3), exit()], "jumps out"),
+        (
+            vec![jump(1), first, second, exit()],
+            "middle of a 64-bit load",
+        ),
+        (vec![call_local(7), exit()], "not the start of a function"),
+        (vec![insn(0xff, 0, 0, 0, 0), exit()], "opcode"),
+        (vec![call(9999), exit()], "helper number 9999"),
+        (vec![first], "second"),
+    ];
+    for (insns, expected) in cases {
+        let error = vm.load_program(&linked(insns, &[0], &[]), &[]).unwrap_err();
+        assert!(
+            error.to_string().contains(expected),
+            "{error} does not contain {expected:?}"
+        );
+    }
+}
+
+#[test]
+fn the_checked_interpreter_knows_exact_bounds_and_origins() {
+    let vm = Vm::new(VmConfig {
+        executor: Executor::Checked,
+        ..VmConfig::default()
+    })
+    .unwrap();
+    let message = |insns| run(&vm, insns).unwrap_err().to_string();
+    assert!(
+        message(vec![load(0, 10, 0), exit()]).contains("offset 512, 8 bytes, of a stack frame")
+    );
+    assert!(message(vec![load(0, 10, -520), exit()]).contains("offset -8"));
+    assert!(
+        message(vec![load(0, 1, 9), exit()])
+            .contains("offset 9, 8 bytes, of the context, which has 16 bytes")
+    );
+    assert!(message(vec![copy(0, 3), exit()]).contains("r3 is read but nothing was written"));
+    assert!(
+        message(vec![
+            copy(2, 10),
+            insn(0x27, 2, 0, 0, 1),
+            load(0, 2, -8),
+            exit()
+        ])
+        .contains("a number")
+    );
+    // A pointer spilled to the stack stays a pointer; overwritten by a number it is none.
+    assert!(
+        run(
+            &vm,
+            vec![store(10, -8, 10), load(2, 10, -8), load(0, 2, -8), exit()]
+        )
+        .is_ok()
+    );
+    assert!(
+        message(vec![
+            store(10, -8, 10),
+            mov(3, 5),
+            store(10, -8, 3),
+            load(2, 10, -8),
+            load(0, 2, 0),
+            exit()
+        ])
+        .contains("a number")
+    );
+}
+
+#[test]
+fn a_pointer_to_a_frame_that_returned_is_gone() {
+    let vm = Vm::new(VmConfig {
+        executor: Executor::Checked,
+        ..VmConfig::default()
+    })
+    .unwrap();
+    let insns = vec![call_local(2), load(0, 0, -8), exit(), copy(0, 10), exit()];
+    let program = vm.load_program(&linked(insns, &[0, 3], &[]), &[]).unwrap();
+    let error = vm.worker().unwrap().run(&program, &mut []).unwrap_err();
+    assert!(error.to_string().contains("no longer exists"), "{error}");
+}
+
+#[test]
+fn workers_take_slots_and_give_them_back() {
+    let vm = Vm::new(VmConfig {
+        cpu_slots: 2,
+        ..VmConfig::default()
+    })
+    .unwrap();
+    let (first, second) = (vm.worker().unwrap(), vm.worker().unwrap());
+    assert_eq!((first.slot(), second.slot()), (0, 1));
+    assert!(vm.worker().is_err());
+    drop(first);
+    assert_eq!(vm.worker().unwrap().slot(), 0);
+}
