@@ -1,1 +1,79 @@
-//! Placeholder.
+//! One eBPF object, two engines: the Linux kernel, or a BPF subsystem inside your process.
+//!
+//! The same unmodified object file is loaded into the kernel through `bpf(2)`, or into the *vm*, which needs no privilege.
+//! Both engines run the same programs, keep the same maps and answer the same error numbers, behind one set of types:
+//!
+//! ```text
+//! bytes ──Object::parse──> Object ──link──> Linked ──Engine::loader──> Loaded { maps, programs }
+//!                                                                        │          │
+//!                                           Map<K, V>, RawMap <──────────┘          └── attach ──> Link
+//! ```
+//!
+//! Everything up to [`Linked`] is plain data that can be printed, changed and loaded many times. Everything from [`Loaded`]
+//! on is live: handles that own what they stand for, with no lifetimes tied to the object.
+//!
+//! # Examples
+//!
+//! A map shared by nobody but us, on the engine inside this process:
+//!
+//! ```
+//! use twinbpf::{Engine, Map, MapKind};
+//!
+//! let engine = Engine::vm()?;
+//! let bytes_by_protocol = Map::<u32, u64>::create(&engine, MapKind::Array, 256)?;
+//! bytes_by_protocol.set(&17, &1420)?;
+//! assert_eq!(bytes_by_protocol.get(&17)?, Some(1420));
+//! # Ok::<(), twinbpf::Error>(())
+//! ```
+//!
+//! A socket filter from an object file, attached to the loopback interface:
+//!
+//! ```no_run
+//! // Not run here: it takes root to load into the kernel.
+//! use twinbpf::{Engine, Hook, Object};
+//!
+//! let object = Object::parse(&std::fs::read("examples/sockex1/sockex1.bpf.o")?)?;
+//! let loaded = Engine::kernel()?.load_object(&object)?;
+//! let counts = loaded.map::<u32, u64>("my_map")?;
+//! let link = loaded.program("count_outgoing")?.attach(&Hook::socket("lo"))?;
+//! std::thread::sleep(std::time::Duration::from_secs(5));
+//! println!("UDP {:?} bytes", counts.get(&17)?);
+//! drop(link); // detached
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+mod engine;
+mod engine_kind;
+mod link;
+mod loaded;
+mod loader;
+mod map;
+mod map_error;
+mod namespace;
+mod plain_value;
+mod program;
+mod raw_map;
+mod walk;
+
+pub use engine::Engine;
+pub use engine_kind::EngineKind;
+pub use link::{Hook, Link, LinkStats};
+pub use loaded::{LoadReport, Loaded, NotLoaded, NotLoadedReason};
+pub use loader::Loader;
+pub use map::{Entries, Map};
+pub use namespace::PrivateNetwork;
+pub use plain_value::PlainValue;
+pub use program::Program;
+pub use raw_map::{RawMap, UpdateMode};
+pub use walk::RawEntries;
+
+pub use twinbpf_kernel::Kernel;
+pub use twinbpf_object::link::link;
+pub use twinbpf_object::{
+    AttachKind, Code, Diagnosis, Errno, Error, ErrorKind, Linked, LinkedProgram, MapKind, MapSpec,
+    Object, ProgramKind, ProgramSpec, Result, Target, abi, diagnosis, map_rules, spec,
+};
+pub use twinbpf_vm::capture::{Capture, Direction, PacketKind, Vlan};
+pub use twinbpf_vm::hooks::socket::{SocketFilter, SocketFrame, SocketStats};
+pub use twinbpf_vm::{Fault, Vm, VmConfig};
+pub use zerocopy;

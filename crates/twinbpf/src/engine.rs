@@ -1,0 +1,122 @@
+//! The two engines behind one type.
+
+use twinbpf_kernel::{Kernel, KernelMap};
+use twinbpf_object::spec::{InnerMap, Needs};
+use twinbpf_object::{MapSpec, Result, Target};
+use twinbpf_vm::{Vm, VmConfig, VmMap};
+
+use crate::engine_kind::EngineKind;
+use crate::raw_map::{MapHandle, RawMap};
+
+/// Where maps and programs live. Clones are the same engine.
+///
+/// A library chooses on purpose; nothing here picks an engine for its caller.
+///
+/// ```
+/// use twinbpf::{Engine, EngineKind};
+///
+/// let engine = Engine::vm()?;
+/// assert_eq!(engine.kind(), EngineKind::Vm);
+/// # Ok::<(), twinbpf::Error>(())
+/// ```
+#[derive(Debug, Clone)]
+pub enum Engine {
+    /// The running kernel.
+    Kernel(Kernel),
+    /// A BPF subsystem inside this process.
+    Vm(Vm),
+}
+
+impl Engine {
+    /// The running kernel. Needs no privilege yet: creating maps and loading programs does.
+    ///
+    /// # Errors
+    ///
+    /// If the facts that linking needs cannot be read.
+    pub fn kernel() -> Result<Self> {
+        Kernel::open().map(Self::Kernel)
+    }
+
+    /// A new vm with the default configuration.
+    ///
+    /// # Errors
+    ///
+    /// If its memory window cannot be reserved.
+    pub fn vm() -> Result<Self> {
+        Self::vm_with(VmConfig::default())
+    }
+
+    /// A new vm.
+    ///
+    /// # Errors
+    ///
+    /// If its memory window cannot be reserved or the configuration contradicts itself.
+    pub fn vm_with(config: VmConfig) -> Result<Self> {
+        Vm::new(config).map(Self::Vm)
+    }
+
+    /// Which of the two.
+    pub fn kind(&self) -> EngineKind {
+        match self {
+            Self::Kernel(_) => EngineKind::Kernel,
+            Self::Vm(_) => EngineKind::Vm,
+        }
+    }
+
+    /// What linking needs to know about this engine to serve `needs`.
+    ///
+    /// # Errors
+    ///
+    /// If something that is needed cannot be read. Today's targets are small and known when the engine is opened.
+    pub fn target(&self, needs: &Needs) -> Result<Target> {
+        let _ = needs; // no need so far makes a target larger
+        Ok(match self {
+            Self::Kernel(kernel) => kernel.target(),
+            Self::Vm(vm) => vm.target(),
+        })
+    }
+
+    /// Creates a map without any object.
+    ///
+    /// # Errors
+    ///
+    /// Which attribute breaks which rule of the map's kind, which privilege is missing, or how much memory was asked for.
+    pub fn create_map(&self, spec: &MapSpec) -> Result<RawMap> {
+        self.create_map_like(spec, None)
+    }
+
+    /// Creates a map whose inner maps look like `inner`.
+    pub(crate) fn create_map_like(&self, spec: &MapSpec, inner: Option<&RawMap>) -> Result<RawMap> {
+        match self {
+            Self::Kernel(kernel) => {
+                let map = kernel.create_map(spec, inner.and_then(kernel_map))?;
+                Ok(RawMap(MapHandle::Kernel(map)))
+            }
+            Self::Vm(vm) => vm.create_map(spec).map(|map| RawMap(MapHandle::Vm(map))),
+        }
+    }
+}
+
+/// The kernel's map behind a handle, if it is one.
+pub(crate) fn kernel_map(map: &RawMap) -> Option<&KernelMap> {
+    match &map.0 {
+        MapHandle::Kernel(map) => Some(map),
+        MapHandle::Vm(_) => None,
+    }
+}
+
+/// The vm's map behind a handle, if it is one.
+pub(crate) fn vm_map(map: &RawMap) -> Option<&VmMap> {
+    match &map.0 {
+        MapHandle::Kernel(_) => None,
+        MapHandle::Vm(map) => Some(map),
+    }
+}
+
+/// The map of the same object that a definition takes as the template of its inner maps.
+pub(crate) fn inner_index(spec: &MapSpec) -> Option<usize> {
+    match &spec.inner {
+        Some(InnerMap::Map(index)) => Some(index.0),
+        _ => None,
+    }
+}

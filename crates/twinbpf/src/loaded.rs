@@ -1,0 +1,146 @@
+//! What loading gave: live maps and programs, and what was not loaded and why.
+
+use std::fmt;
+
+use twinbpf_object::{Code, Diagnosis, Error, MapSpec, Result};
+use zerocopy::{Immutable, IntoBytes};
+
+use crate::map::Map;
+use crate::program::Program;
+use crate::raw_map::RawMap;
+
+/// A loaded object: its maps and programs, in the object's order.
+///
+/// ```
+/// use twinbpf::{Engine, Object};
+///
+/// let object = Object::parse(&std::fs::read("examples/sockex1/sockex1.bpf.o")?)?;
+/// let loaded = Engine::vm()?.load_object(&object)?;
+/// for (name, definition, map) in loaded.maps() {
+///     println!("{name}: {}, {} bytes a value", definition.kind, map.value_len());
+/// }
+/// let bytes_by_protocol = loaded.map::<u32, u64>("my_map")?;
+/// assert_eq!(bytes_by_protocol.get(&17)?, Some(0));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug, Clone, Default)]
+pub struct Loaded {
+    pub(crate) maps: Vec<(String, RawMap)>,
+    pub(crate) programs: Vec<Program>,
+}
+
+impl Loaded {
+    /// Every map's name in the object, definition and handle, in the object's order (the `map_data[]` of old).
+    pub fn maps(&self) -> impl Iterator<Item = (&str, &MapSpec, &RawMap)> {
+        self.maps
+            .iter()
+            .map(|(name, map)| (name.as_str(), map.spec(), map))
+    }
+
+    /// The map with this name, with types, whose sizes are checked here, once.
+    ///
+    /// # Errors
+    ///
+    /// If there is no such map, or the types do not have its sizes.
+    pub fn map<K: IntoBytes + Immutable, V>(&self, name: &str) -> Result<Map<K, V>> {
+        Map::new(self.raw_map(name)?.clone())
+    }
+
+    /// The map with this name, in bytes.
+    ///
+    /// # Errors
+    ///
+    /// If there is no such map.
+    pub fn raw_map(&self, name: &str) -> Result<&RawMap> {
+        let found = self.maps.iter().find(|(each, _)| each == name);
+        found.map(|(_, map)| map).ok_or_else(|| {
+            let names = self.maps.iter().map(|(name, _)| name.as_str());
+            missing(Code::MAP_NOT_FOUND, "map", name, names)
+        })
+    }
+
+    /// The loaded programs, in the object's order.
+    pub fn programs(&self) -> impl Iterator<Item = &Program> {
+        self.programs.iter()
+    }
+
+    /// The program with this name.
+    ///
+    /// # Errors
+    ///
+    /// If no such program was loaded.
+    pub fn program(&self, name: &str) -> Result<&Program> {
+        let found = self.programs.iter().find(|program| program.name() == name);
+        found.ok_or_else(|| {
+            let names = self.programs.iter().map(Program::name);
+            missing(Code::PROGRAM_NOT_FOUND, "program", name, names)
+        })
+    }
+}
+
+/// What was not loaded, and why. Nothing is left out silently.
+#[derive(Debug, Clone, Default)]
+pub struct LoadReport {
+    /// Maps that could not be created.
+    pub maps: Vec<NotLoaded>,
+    /// Programs that were not loaded.
+    pub programs: Vec<NotLoaded>,
+}
+
+/// A map or program that was not loaded.
+#[derive(Debug, Clone)]
+pub struct NotLoaded {
+    /// Its name.
+    pub name: String,
+    /// Why.
+    pub reason: NotLoadedReason,
+}
+
+/// Why a map or program was not loaded.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub enum NotLoadedReason {
+    /// The object or the caller switched loading off (`SEC("?..")`).
+    SwitchedOff,
+    /// Loading it is switched off, and it could not have been linked either.
+    NotLinked(Error),
+    /// The program refers to a map that could not be created.
+    MapMissing {
+        /// The map's name.
+        map: String,
+    },
+    /// It was refused.
+    Refused(Error),
+}
+
+impl fmt::Display for NotLoadedReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::SwitchedOff => f.write_str("loading it is switched off"),
+            Self::NotLinked(error) => write!(f, "loading it is switched off, and {error}"),
+            Self::MapMissing { map } => write!(f, "its map `{map}` could not be created"),
+            Self::Refused(error) => error.fmt(f),
+        }
+    }
+}
+
+impl fmt::Display for NotLoaded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "`{}`: {}", self.name, self.reason)
+    }
+}
+
+/// An error for a name that is not there, with the names that are.
+pub(crate) fn missing<'a>(
+    code: Code,
+    what: &str,
+    name: &str,
+    known: impl Iterator<Item = &'a str>,
+) -> Error {
+    let known: Vec<&str> = known.collect();
+    let diagnosis = Diagnosis::new(code, format!("there is no {what} `{name}`"));
+    if known.is_empty() {
+        return diagnosis.fact("it has", format!("no {what}s")).into();
+    }
+    diagnosis.fact(format!("{what}s"), known.join(", ")).into()
+}

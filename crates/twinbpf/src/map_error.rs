@@ -1,0 +1,154 @@
+//! What a map operation's error number means for this map, in a sentence.
+//!
+//! `bpf(2)` answers a full hash table with "argument list too long". The number alone misleads; number, operation and
+//! definition together say what happened.
+
+use twinbpf_object::abi::MapFlags;
+use twinbpf_object::{Code, Diagnosis, Errno, Error, ErrorKind, MapKind, MapSpec};
+
+use crate::plain_value::PlainValue;
+
+/// What was asked of a map.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Operation {
+    Lookup,
+    Update,
+    Remove,
+    Walk,
+}
+
+impl Operation {
+    fn text(self) -> &'static str {
+        match self {
+            Self::Lookup => "looking up",
+            Self::Update => "storing",
+            Self::Remove => "removing",
+            Self::Walk => "walking over the keys after",
+        }
+    }
+}
+
+/// A diagnosis for the error number that `operation` on `key` answered.
+pub(crate) fn explain(spec: &MapSpec, operation: Operation, key: &[u8], errno: Errno) -> Error {
+    let shown = PlainValue::from(key);
+    let diagnosis = match (operation, errno) {
+        (Operation::Update, Errno::E2BIG) if is_indexed(spec.kind) => Diagnosis::new(
+            Code::MAP_OPERATION,
+            format!(
+                "index {shown} is out of range, the last one is {}",
+                last_index(spec)
+            ),
+        ),
+        (Operation::Update, Errno::E2BIG | Errno::ENOSPC) => full(spec),
+        (Operation::Update, Errno::EEXIST) => exists(spec, &shown),
+        (Operation::Update | Operation::Remove, Errno::ENOENT) => Diagnosis::new(
+            Code::MAP_KEY_NOT_FOUND,
+            format!("key {shown} is not in the map"),
+        ),
+        (Operation::Remove, Errno::EINVAL) if is_indexed(spec.kind) => Diagnosis::new(
+            Code::MAP_OPERATION,
+            format!("entries of a map of type {} cannot be removed", spec.kind),
+        )
+        .help("store zeros instead"),
+        (_, Errno::EPERM) => no_access(spec, operation, &shown),
+        (_, Errno::ENOTSUPP | Errno::EOPNOTSUPP) => Diagnosis::new(
+            Code::MAP_OPERATION,
+            format!(
+                "maps of type {} do not have this operation: {} a key",
+                spec.kind,
+                operation.text()
+            ),
+        )
+        .kind(ErrorKind::Unsupported),
+        (_, Errno::ENOMEM) => Diagnosis::new(Code::MAP_OPERATION, "no memory for another element")
+            .kind(ErrorKind::Limit),
+        _ => Diagnosis::new(
+            Code::MAP_OPERATION,
+            format!("{} key {shown} was refused", operation.text()),
+        ),
+    };
+    named(spec, diagnosis).errno(errno).into()
+}
+
+/// A diagnosis for a key or value of the wrong length.
+pub(crate) fn wrong_length(spec: &MapSpec, what: &str, has: usize, given: usize) -> Error {
+    let message = format!("the map's {what} has {has} bytes, the one given has {given}");
+    named(spec, Diagnosis::new(Code::MAP_TYPE_SIZE, message)).into()
+}
+
+/// A diagnosis for a map that changes faster than it can be walked over.
+pub(crate) fn restless(spec: &MapSpec) -> Error {
+    let message = "keys vanish faster than they can be walked over";
+    named(
+        spec,
+        Diagnosis::new(Code::MAP_OPERATION, message).kind(ErrorKind::Limit),
+    )
+    .into()
+}
+
+/// Names the map, if it has a name.
+pub(crate) fn named(spec: &MapSpec, diagnosis: Diagnosis) -> Diagnosis {
+    if spec.name.is_empty() {
+        diagnosis
+    } else {
+        diagnosis.in_map(&spec.name)
+    }
+}
+
+/// Whether keys are indexes, all present from the start.
+pub(crate) fn is_indexed(kind: MapKind) -> bool {
+    use MapKind::{Array, ArrayOfMaps, CgroupArray, PerCpuArray, PerfEventArray, ProgArray};
+    matches!(
+        kind,
+        Array | PerCpuArray | ProgArray | PerfEventArray | CgroupArray | ArrayOfMaps
+    )
+}
+
+fn last_index(spec: &MapSpec) -> u32 {
+    spec.max_entries.saturating_sub(1)
+}
+
+fn full(spec: &MapSpec) -> Diagnosis {
+    Diagnosis::new(
+        Code::MAP_FULL,
+        format!("the map is full: all {} entries are used", spec.max_entries),
+    )
+    .help("remove entries, raise max_entries, or use a map of type lru_hash, which makes room by itself")
+}
+
+fn exists(spec: &MapSpec, key: &PlainValue) -> Diagnosis {
+    let diagnosis = Diagnosis::new(
+        Code::MAP_KEY_EXISTS,
+        format!("key {key} is already in the map"),
+    );
+    if is_indexed(spec.kind) {
+        diagnosis
+            .help("every index of an array is present from the start; store without that condition")
+    } else {
+        diagnosis
+    }
+}
+
+fn no_access(spec: &MapSpec, operation: Operation, key: &PlainValue) -> Diagnosis {
+    let diagnosis = Diagnosis::new(
+        Code::MAP_OPERATION,
+        format!("{} key {key} is not permitted", operation.text()),
+    )
+    .kind(ErrorKind::Permission);
+    let flag = [
+        (
+            MapFlags::RDONLY,
+            "BPF_F_RDONLY: user space may only read it",
+        ),
+        (
+            MapFlags::WRONLY,
+            "BPF_F_WRONLY: user space may only write it",
+        ),
+    ]
+    .into_iter()
+    .find(|(flag, _)| spec.flags.contains(*flag));
+    match flag {
+        Some((_, meaning)) => diagnosis.fact("created with", meaning),
+        None => diagnosis.help("the map may be frozen, which forbids user space to write it"),
+    }
+}

@@ -1,0 +1,142 @@
+//! A loaded program of either engine.
+
+use twinbpf_kernel::{KernelProgram, KernelSocketLink};
+use twinbpf_object::{Code, Diagnosis, Error, ProgramKind, Result};
+use twinbpf_vm::capture::{Capture, Direction};
+use twinbpf_vm::hooks::socket::{self, SocketFilter, SocketStats};
+use twinbpf_vm::{Vm, VmProgram};
+
+use crate::engine_kind::EngineKind;
+use crate::link::{Hook, Link, LinkHandle};
+
+/// A loaded program. Clones are the same program.
+///
+/// On the vm a program runs wherever its caller says. Here, on one frame that never saw a network:
+///
+/// ```
+/// use twinbpf::{Engine, Object, PacketKind, SocketFrame};
+///
+/// let object = Object::parse(&std::fs::read("examples/sockex1/sockex1.bpf.o")?)?;
+/// let loaded = Engine::vm()?.load_object(&object)?;
+/// let mut filter = loaded.program("count_outgoing")?.socket_filter()?;
+///
+/// let mut frame = [0; 142];
+/// frame[14 + 9] = 17; // the protocol in the IPv4 header, behind 14 bytes of Ethernet
+/// filter.run(&SocketFrame {
+///     data: &frame,
+///     original_len: 142,
+///     packet_kind: PacketKind::Outgoing,
+///     protocol: 0x0800,
+///     interface: 1,
+///     vlan: None,
+/// })?;
+/// assert_eq!(loaded.map::<u32, u64>("my_map")?.get(&17)?, Some(142));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct Program(pub(crate) ProgramHandle);
+
+/// The set of engines is closed.
+#[derive(Debug, Clone)]
+pub(crate) enum ProgramHandle {
+    Kernel(KernelProgram),
+    Vm { vm: Vm, program: VmProgram },
+}
+
+impl Program {
+    /// The program's name.
+    pub fn name(&self) -> &str {
+        match &self.0 {
+            ProgramHandle::Kernel(program) => program.name(),
+            ProgramHandle::Vm { program, .. } => program.name(),
+        }
+    }
+
+    /// What kind of program.
+    pub fn kind(&self) -> ProgramKind {
+        match &self.0 {
+            ProgramHandle::Kernel(program) => program.kind(),
+            ProgramHandle::Vm { program, .. } => program.kind(),
+        }
+    }
+
+    /// The engine that holds it.
+    pub fn engine(&self) -> EngineKind {
+        match &self.0 {
+            ProgramHandle::Kernel(_) => EngineKind::Kernel,
+            ProgramHandle::Vm { .. } => EngineKind::Vm,
+        }
+    }
+
+    /// What the verifier said when it accepted the program, if there is a verifier.
+    pub fn verifier_log(&self) -> Option<&str> {
+        match &self.0 {
+            ProgramHandle::Kernel(program) => Some(program.verifier_log()),
+            ProgramHandle::Vm { .. } => None,
+        }
+    }
+
+    /// Attaches the program. It runs until the link is dropped.
+    ///
+    /// # Errors
+    ///
+    /// If the program's kind does not go there, the hook does not exist, or a privilege is missing.
+    pub fn attach(&self, hook: &Hook) -> Result<Link> {
+        let Hook::Socket { interface } = hook;
+        let handle = match &self.0 {
+            ProgramHandle::Kernel(program) => {
+                LinkHandle::Kernel(KernelSocketLink::attach(program, interface)?)
+            }
+            ProgramHandle::Vm { vm, program } => {
+                LinkHandle::Vm(socket::attach(vm, program, interface)?)
+            }
+        };
+        Ok(Link {
+            hook: hook.clone(),
+            handle,
+        })
+    }
+
+    /// Runs the program on every frame of a capture. `direction` is for frames whose capture does not record one.
+    ///
+    /// # Errors
+    ///
+    /// If the program is no socket filter, the capture is malformed, or the program lives in the kernel, which cannot be
+    /// given frames as if they were on the wire.
+    pub fn replay(
+        &self,
+        capture: &mut Capture,
+        direction: Option<Direction>,
+    ) -> Result<SocketStats> {
+        match &self.0 {
+            ProgramHandle::Kernel(_) => Err(self.kernel_takes_no_frames("replay a capture")),
+            ProgramHandle::Vm { vm, program } => socket::replay(vm, program, capture, direction),
+        }
+    }
+
+    /// Prepares the program to be run on single frames, one call each.
+    ///
+    /// # Errors
+    ///
+    /// If the program is no socket filter, lives in the kernel, or the vm has no free CPU slot.
+    pub fn socket_filter(&self) -> Result<SocketFilter> {
+        match &self.0 {
+            ProgramHandle::Kernel(_) => Err(self.kernel_takes_no_frames("take single frames")),
+            ProgramHandle::Vm { vm, program } => SocketFilter::new(vm, program),
+        }
+    }
+
+    fn kernel_takes_no_frames(&self, action: &str) -> Error {
+        // KERNEL: BPF_PROG_TEST_RUN gives a socket filter `pkt_type` 0 and strips the Ethernet header from its view
+        // (`Documentation/bpf/bpf_prog_run.rst`), so an outgoing frame cannot be presented.
+        let message = format!("the kernel engine cannot {action}");
+        Diagnosis::new(Code::ATTACH_UNSUPPORTED, message)
+            .in_program(self.name())
+            .fact(
+                "why",
+                "a test run in the kernel has no direction and no link-layer header",
+            )
+            .help("use `--engine vm` (`Engine::vm()`)")
+            .into()
+    }
+}

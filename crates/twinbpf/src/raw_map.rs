@@ -1,0 +1,186 @@
+//! A live map of either engine, in bytes.
+
+use twinbpf_kernel::KernelMap;
+use twinbpf_object::{Errno, MapSpec, Result};
+use twinbpf_vm::VmMap;
+
+use crate::engine_kind::EngineKind;
+use crate::map_error::{self, Operation};
+
+/// A map whose keys and values are bytes. Clones are the same map.
+///
+/// Use it where the types are known only at run time, or where [`Map`](crate::Map) has no shape for the values: a value of a
+/// per-CPU map is one value per CPU slot, each rounded up to 8 bytes.
+///
+/// ```
+/// use twinbpf::{Engine, MapKind, MapSpec, UpdateMode};
+///
+/// let map = Engine::vm()?.create_map(&MapSpec::new("names", MapKind::Hash, 4, 3, 16))?;
+/// map.update(b"eth0", b"foo", UpdateMode::Any)?;
+/// assert_eq!(map.get(b"eth0")?.as_deref(), Some(&b"foo"[..]));
+/// assert_eq!(map.get(b"eth1")?, None);
+/// assert!(map.remove(b"eth0")?);
+/// # Ok::<(), twinbpf::Error>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct RawMap(pub(crate) MapHandle);
+
+/// The set of engines is closed.
+#[derive(Debug, Clone)]
+pub(crate) enum MapHandle {
+    Kernel(KernelMap),
+    Vm(VmMap),
+}
+
+/// Under which condition an update stores a value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum UpdateMode {
+    /// Create the key or replace its value.
+    #[default]
+    #[doc(alias = "BPF_ANY")]
+    Any,
+    /// Only if the key is absent.
+    #[doc(alias = "BPF_NOEXIST")]
+    IfAbsent,
+    /// Only if the key is present.
+    #[doc(alias = "BPF_EXIST")]
+    IfPresent,
+}
+
+impl UpdateMode {
+    fn flags(self) -> u64 {
+        match self {
+            Self::Any => 0,
+            Self::IfAbsent => 1,
+            Self::IfPresent => 2,
+        }
+    }
+}
+
+impl RawMap {
+    /// The definition it was created from.
+    pub fn spec(&self) -> &MapSpec {
+        match &self.0 {
+            MapHandle::Kernel(map) => map.spec(),
+            MapHandle::Vm(map) => map.spec(),
+        }
+    }
+
+    /// The engine that holds it.
+    pub fn engine(&self) -> EngineKind {
+        match &self.0 {
+            MapHandle::Kernel(_) => EngineKind::Kernel,
+            MapHandle::Vm(_) => EngineKind::Vm,
+        }
+    }
+
+    /// Bytes of a key.
+    pub fn key_len(&self) -> usize {
+        len(self.spec().key_size)
+    }
+
+    /// Bytes of a value as operations take and give it: of all CPU slots together for per-CPU kinds.
+    pub fn value_len(&self) -> usize {
+        match &self.0 {
+            MapHandle::Kernel(map) => map.value_bytes(),
+            MapHandle::Vm(map) => len(map.spec().value_size),
+        }
+    }
+
+    /// A copy of the value under `key`, or `None` if the key is absent.
+    ///
+    /// # Errors
+    ///
+    /// If the key has the wrong length, or the engine refuses.
+    pub fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>> {
+        let mut value = vec![0; self.value_len()];
+        Ok(self.read(key, &mut value)?.then_some(value))
+    }
+
+    /// Copies the value under `key` into `value`; false if the key is absent.
+    ///
+    /// # Errors
+    ///
+    /// If key or buffer have the wrong length, or the engine refuses.
+    pub fn read(&self, key: &[u8], value: &mut [u8]) -> Result<bool> {
+        self.check_key(key)?;
+        self.check_value(value)?;
+        let result = match &self.0 {
+            MapHandle::Kernel(map) => map.lookup(key, value),
+            MapHandle::Vm(map) => map.lookup(key, value),
+        };
+        self.present(Operation::Lookup, key, result)
+    }
+
+    /// Stores `value` under `key`.
+    ///
+    /// # Errors
+    ///
+    /// If a length is wrong, the condition of `mode` does not hold, the map is full, or the engine refuses.
+    pub fn update(&self, key: &[u8], value: &[u8], mode: UpdateMode) -> Result<()> {
+        self.check_key(key)?;
+        self.check_value(value)?;
+        let result = match &self.0 {
+            MapHandle::Kernel(map) => map.update(key, value, mode.flags()),
+            MapHandle::Vm(map) => map.update(key, value, mode.flags()),
+        };
+        result.map_err(|errno| self.explain(Operation::Update, key, errno))
+    }
+
+    /// Removes `key`; false if it was absent.
+    ///
+    /// # Errors
+    ///
+    /// If the key has the wrong length, the kind of map cannot remove, or the engine refuses.
+    pub fn remove(&self, key: &[u8]) -> Result<bool> {
+        self.check_key(key)?;
+        let result = match &self.0 {
+            MapHandle::Kernel(map) => map.delete(key),
+            MapHandle::Vm(map) => map.delete(key),
+        };
+        self.present(Operation::Remove, key, result)
+    }
+
+    /// Writes the key after `key` into `next`, the first one without `key`; false after the last.
+    pub(crate) fn next_key(&self, key: Option<&[u8]>, next: &mut [u8]) -> Result<bool> {
+        let result = match &self.0 {
+            MapHandle::Kernel(map) => map.next_key(key, next),
+            MapHandle::Vm(map) => map.next_key(key, next),
+        };
+        self.present(Operation::Walk, key.unwrap_or_default(), result)
+    }
+
+    pub(crate) fn check_key(&self, key: &[u8]) -> Result<()> {
+        self.check_length("key", self.key_len(), key.len())
+    }
+
+    fn check_value(&self, value: &[u8]) -> Result<()> {
+        self.check_length("value", self.value_len(), value.len())
+    }
+
+    fn check_length(&self, what: &str, has: usize, given: usize) -> Result<()> {
+        if has == given {
+            return Ok(());
+        }
+        Err(map_error::wrong_length(self.spec(), what, has, given))
+    }
+
+    /// Absence is an answer, not an error.
+    fn present(&self, operation: Operation, key: &[u8], result: Result<(), Errno>) -> Result<bool> {
+        match result {
+            Ok(()) => Ok(true),
+            Err(Errno::ENOENT) => Ok(false),
+            Err(errno) => Err(self.explain(operation, key, errno)),
+        }
+    }
+
+    fn explain(&self, operation: Operation, key: &[u8], errno: Errno) -> twinbpf_object::Error {
+        map_error::explain(self.spec(), operation, key, errno)
+    }
+}
+
+/// A size of the kernel's interface as a length in memory.
+pub(crate) fn len(size: u32) -> usize {
+    // A u32 fits a usize on every host this project is for; saturating makes any other host refuse the buffer.
+    usize::try_from(size).unwrap_or(usize::MAX)
+}

@@ -1,0 +1,223 @@
+//! The same map operations on both engines, step by step: every answer of the vm must be the kernel's, to the errno.
+//!
+//! Each case creates the same map in both and walks a fixed pseudo-random sequence of lookups, updates with every flag,
+//! deletions and iterations over a small set of keys, so that maps fill up, refuse, and empty again.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::collections::BTreeSet;
+use std::process::ExitCode;
+
+use twinbpf::abi::MapFlags;
+use twinbpf::{Errno, MapKind, MapSpec, Vm, VmConfig};
+use twinbpf_kernel::KernelMap;
+use twinbpf_trials::{Case, Need};
+use twinbpf_vm::VmMap;
+
+const STEPS: u32 = 4000;
+
+fn main() -> ExitCode {
+    let mut cases = Vec::new();
+    for (name, spec) in specs() {
+        cases.push(Case::new(
+            &format!("operations::{name}"),
+            &[Need::Kernel],
+            move || compare_operations(&spec),
+        ));
+    }
+    for (name, spec) in creations() {
+        cases.push(Case::new(
+            &format!("creation::{name}"),
+            &[Need::Kernel],
+            move || compare_creation(&spec),
+        ));
+    }
+    twinbpf_trials::run(cases)
+}
+
+fn specs() -> Vec<(String, MapSpec)> {
+    let flagged = |spec: MapSpec, flags| MapSpec { flags, ..spec };
+    let array = |value_size, entries| MapSpec::new("array", MapKind::Array, 4, value_size, entries);
+    let hash = |key_size, value_size, entries| {
+        MapSpec::new("hash", MapKind::Hash, key_size, value_size, entries)
+    };
+    let mut specs = vec![
+        ("array of 8".to_owned(), array(8, 8)),
+        ("array with values of 3 bytes".to_owned(), array(3, 5)),
+        ("array of 1".to_owned(), array(64, 1)),
+        (
+            "array read-only for callers".to_owned(),
+            flagged(array(8, 4), MapFlags::RDONLY),
+        ),
+        (
+            "array write-only for callers".to_owned(),
+            flagged(array(8, 4), MapFlags::WRONLY),
+        ),
+        (
+            "array read-only for programs".to_owned(),
+            flagged(array(8, 4), MapFlags::RDONLY_PROG),
+        ),
+    ];
+    for key_size in [1, 3, 4, 8, 20, 100] {
+        specs.push((
+            format!("hash with keys of {key_size} bytes"),
+            hash(key_size, 8, 6),
+        ));
+    }
+    specs.push((
+        "hash without preallocation".to_owned(),
+        flagged(hash(4, 8, 6), MapFlags::NO_PREALLOC),
+    ));
+    specs.push(("hash with values of 13 bytes".to_owned(), hash(4, 13, 6)));
+    specs.push(("hash of 1".to_owned(), hash(4, 8, 1)));
+    specs.push((
+        "hash read-only for callers".to_owned(),
+        flagged(hash(4, 8, 4), MapFlags::RDONLY),
+    ));
+    specs
+}
+
+/// Attributes that at least one rule forbids, and a few that look odd and are fine.
+fn creations() -> Vec<(String, MapSpec)> {
+    let mut specs = Vec::new();
+    for kind in [MapKind::Array, MapKind::Hash] {
+        for key_size in [0, 1, 4, 8, 512, 513, 1 << 20] {
+            for value_size in [0, 1, 8, 1 << 16] {
+                for entries in [0, 1, 3] {
+                    let name =
+                        format!("{kind} key {key_size} value {value_size} entries {entries}");
+                    specs.push((name, MapSpec::new("m", kind, key_size, value_size, entries)));
+                }
+            }
+        }
+        for bit in 0..17 {
+            let spec = MapSpec {
+                flags: MapFlags(1 << bit),
+                ..MapSpec::new("m", kind, 4, 8, 4)
+            };
+            specs.push((format!("{kind} flag bit {bit}"), spec));
+        }
+        let both = MapFlags::RDONLY.union(MapFlags::WRONLY);
+        specs.push((
+            format!("{kind} read-only and write-only"),
+            MapSpec {
+                flags: both,
+                ..MapSpec::new("m", kind, 4, 8, 4)
+            },
+        ));
+    }
+    specs
+}
+
+fn vm() -> Vm {
+    Vm::new(VmConfig::default()).unwrap()
+}
+
+fn compare_creation(spec: &MapSpec) {
+    let kernel = KernelMap::create(spec)
+        .map(drop)
+        .map_err(|error| error.errno());
+    let vm = vm()
+        .create_map(spec)
+        .map(drop)
+        .map_err(|error| error.errno());
+    assert_eq!(
+        vm, kernel,
+        "vm (left) and kernel (right) differ for {spec:?}"
+    );
+}
+
+fn compare_operations(spec: &MapSpec) {
+    let kernel = KernelMap::create(spec).unwrap();
+    let vm = vm().create_map(spec).unwrap();
+    let mut random = Random(0x5eed);
+    for step in 0..STEPS {
+        let key = key(spec, random.below(9));
+        match random.below(10) {
+            0..=3 => {
+                let value = vec![random.byte(); spec.value_size as usize];
+                let flags = [0, 1, 2, 3, 4, 5, 8, 1 << 40][random.below(8) as usize];
+                let flags = if random.below(2) == 0 { 0 } else { flags };
+                let answers = (
+                    vm.update(&key, &value, flags),
+                    kernel.update(&key, &value, flags),
+                );
+                assert_eq!(
+                    answers.0, answers.1,
+                    "step {step}: update {key:?} flags {flags:#x}"
+                );
+            }
+            4..=6 => {
+                let answers = (lookup_vm(&vm, &key), lookup_kernel(&kernel, &key));
+                assert_eq!(answers.0, answers.1, "step {step}: lookup {key:?}");
+            }
+            7 | 8 => assert_eq!(
+                vm.delete(&key),
+                kernel.delete(&key),
+                "step {step}: delete {key:?}"
+            ),
+            _ => {
+                let keys = (
+                    keys_of(spec, |key, next| vm.next_key(key, next)),
+                    keys_of(spec, |key, next| kernel.next_key(key, next)),
+                );
+                assert_eq!(keys.0, keys.1, "step {step}: iteration");
+            }
+        }
+    }
+}
+
+fn lookup_vm(map: &VmMap, key: &[u8]) -> Result<Vec<u8>, Errno> {
+    let mut value = vec![0; map.spec().value_size as usize];
+    map.lookup(key, &mut value).map(|()| value)
+}
+
+fn lookup_kernel(map: &KernelMap, key: &[u8]) -> Result<Vec<u8>, Errno> {
+    let mut value = vec![0; map.value_bytes()];
+    map.lookup(key, &mut value).map(|()| value)
+}
+
+/// All keys as a set (the order of a hash map is the engine's own), and the errno that ended the iteration.
+fn keys_of(
+    spec: &MapSpec,
+    next_key: impl Fn(Option<&[u8]>, &mut [u8]) -> Result<(), Errno>,
+) -> (BTreeSet<Vec<u8>>, Errno) {
+    let mut keys = BTreeSet::new();
+    let mut key: Option<Vec<u8>> = None;
+    let mut next = vec![0; spec.key_size as usize];
+    loop {
+        if let Err(errno) = next_key(key.as_deref(), &mut next) {
+            return (keys, errno);
+        }
+        assert!(keys.insert(next.clone()), "a key came twice: {next:?}");
+        key = Some(next.clone());
+    }
+}
+
+/// The key for a small number: for arrays the number itself, so that some are out of range.
+fn key(spec: &MapSpec, number: u32) -> Vec<u8> {
+    let mut key = vec![0xa5; spec.key_size as usize];
+    let bytes = number.to_ne_bytes();
+    let len = key.len().min(4);
+    key[..len].copy_from_slice(&bytes[..len]);
+    key
+}
+
+/// A fixed sequence (xorshift), so that a failure can be repeated.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0
+    }
+
+    fn below(&mut self, limit: u64) -> u32 {
+        u32::try_from((self.next() >> 16) % limit).unwrap()
+    }
+
+    fn byte(&mut self) -> u8 {
+        self.next().to_le_bytes()[3]
+    }
+}
