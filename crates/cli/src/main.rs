@@ -1,1 +1,82 @@
-fn main() {}
+//! The `twinbpf` command: loads BPF objects into the kernel or into itself, runs them, and shows what they count.
+//!
+//! A reader of the library's public API and nothing else. Data goes to stdout, talk to stderr; the exit status says how it
+//! went (`exit.rs`).
+
+mod args;
+mod error_document;
+mod exit;
+mod inspect;
+mod object_file;
+mod output;
+mod run;
+mod table;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use clap::error::ErrorKind as ClapErrorKind;
+use twinbpf::{Code, Diagnosis};
+
+use args::{Cli, Command};
+use exit::Exit;
+use output::{Failure, Output};
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return misused(&error).into(),
+    };
+    let output = Output::new(cli.command.wants_json());
+    let result = match &cli.command {
+        Command::Run(args) => run::run(args, &output),
+        Command::Inspect(args) => inspect::inspect(args, &output),
+    };
+    match result {
+        Ok(exit) => exit,
+        Err(failure) => report(&output, &failure, cli.command.wants_log()),
+    }
+    .into()
+}
+
+/// Tells a failure in the form that was asked for.
+fn report(output: &Output, failure: &Failure, wants_log: bool) -> Exit {
+    match failure {
+        Failure::Diagnosed(error) => {
+            output.error(error, wants_log);
+            Exit::of(error.kind())
+        }
+        // Whoever read our output has seen enough.
+        Failure::OutputClosed => Exit::Done,
+        Failure::OutputBroken(reason) => {
+            output.talk(&format!(
+                "error: standard output cannot be written: {reason}"
+            ));
+            Exit::No
+        }
+    }
+}
+
+/// Help, version, or a command line that makes no sense.
+fn misused(error: &clap::Error) -> Exit {
+    if matches!(
+        error.kind(),
+        ClapErrorKind::DisplayHelp | ClapErrorKind::DisplayVersion
+    ) {
+        // A closed pipe ends the help early, which is what its reader wanted.
+        let _ = error.print();
+        return Exit::Done;
+    }
+    let ours = std::env::args_os().take_while(|argument| argument != "--");
+    if ours.into_iter().any(|argument| argument == "--json") {
+        let text = error.to_string();
+        let message = text.lines().next().unwrap_or_default();
+        let message = message.strip_prefix("error: ").unwrap_or(message);
+        let diagnosis = Diagnosis::new(Code::USAGE, message).help("twinbpf help lists everything");
+        Output::new(true).error(&diagnosis.into(), false);
+    } else {
+        // Standard error is where this goes; if it is closed there is nobody to tell.
+        let _ = error.print();
+    }
+    Exit::Usage
+}

@@ -1,0 +1,246 @@
+//! The command line: each command and flag, once. Help and usage errors come from here.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use twinbpf::abi::{meaning_of_section, nearest_section};
+use twinbpf::{AttachKind, Direction, Hook, ProgramKind};
+
+/// Run BPF objects in the Linux kernel, or in a BPF engine inside this process that needs no privilege.
+#[derive(Debug, Parser)]
+#[command(name = "twinbpf", version, after_help = EXIT_STATUS)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+const EXIT_STATUS: &str = "\
+Exit status:
+  0 done            1 the answer is no     2 usage        3 not found
+  4 permission      5 rejected             6 malformed    7 unsupported
+  8 a limit       124 time over          130 interrupted
+";
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Load an object, attach it, print what its maps count, and undo everything at the end
+    ///
+    /// Once a second, one line per map with the entries that changed; zeros are left out. Keys and values of 1, 2, 4 and 8
+    /// bytes are unsigned numbers, others hex digits; values of per-CPU maps are added up. At the end, all entries.
+    ///
+    /// Without --for, a capture or a command, Ctrl-C is the way to end, with status 0. If Ctrl-C cuts one of these short the
+    /// status is 130. A second Ctrl-C ends at once.
+    Run(RunArgs),
+    /// Print what an object file contains: maps, programs, license, sections
+    Inspect(InspectArgs),
+}
+
+impl Command {
+    pub(crate) fn wants_json(&self) -> bool {
+        match self {
+            Self::Run(args) => args.json,
+            Self::Inspect(args) => args.json,
+        }
+    }
+
+    pub(crate) fn wants_log(&self) -> bool {
+        match self {
+            Self::Run(args) => args.log,
+            Self::Inspect(_) => false,
+        }
+    }
+}
+
+/// What `run` is told.
+#[derive(Debug, Args)]
+pub(crate) struct RunArgs {
+    /// The BPF object file
+    pub(crate) object: PathBuf,
+
+    /// Where to run it; auto takes the kernel if it permits, else the vm, and says so
+    #[arg(long, value_enum, default_value_t = EngineChoice::Auto)]
+    pub(crate) engine: EngineChoice,
+
+    /// Program type, of the programs in SECTION, or of those whose section says none
+    #[arg(long = "type", value_name = "[SECTION=]TYPE", value_parser = TypeChoice::parse)]
+    pub(crate) types: Vec<TypeChoice>,
+
+    /// Where to attach: socket:INTERFACE; a program without a type becomes a socket_filter
+    #[arg(long, value_name = "HOOK", value_parser = parse_hook, conflicts_with = "pcap")]
+    pub(crate) attach: Option<Hook>,
+
+    /// Run on the packets of a capture file (pcap or pcapng) instead of a live interface; vm only
+    #[arg(long, value_name = "FILE")]
+    pub(crate) pcap: Option<PathBuf>,
+
+    /// Direction of packets whose capture does not record it
+    #[arg(long, value_enum, requires = "pcap")]
+    pub(crate) direction: Option<DirectionChoice>,
+
+    /// Print only this map; may be given several times [default: all]
+    #[arg(long, value_name = "MAP")]
+    pub(crate) watch: Vec<String>,
+
+    /// End after this time: 5, 5s, 500ms, 2m
+    #[arg(long = "for", value_name = "TIME", value_parser = parse_time)]
+    pub(crate) time: Option<Duration>,
+
+    /// Print JSON: one document per second and one at the end, each on a line
+    #[arg(long)]
+    pub(crate) json: bool,
+
+    /// Print the verifier's log whole
+    #[arg(long)]
+    pub(crate) log: bool,
+
+    /// Run this in a private network, attached to its lo unless --attach says otherwise, and end when it ends; what it
+    /// writes to stdout goes to stderr
+    #[arg(last = true, value_name = "COMMAND", conflicts_with = "pcap")]
+    pub(crate) command: Vec<OsString>,
+}
+
+/// What `inspect` is told.
+#[derive(Debug, Args)]
+pub(crate) struct InspectArgs {
+    /// The BPF object file
+    pub(crate) object: PathBuf,
+
+    /// Print one JSON document
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Which engine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum EngineChoice {
+    /// The kernel if it permits, else the vm
+    Auto,
+    /// The running kernel
+    Kernel,
+    /// A BPF engine inside this process
+    Vm,
+}
+
+/// Which direction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum DirectionChoice {
+    /// Received
+    In,
+    /// Sent
+    Out,
+}
+
+impl From<DirectionChoice> for Direction {
+    fn from(choice: DirectionChoice) -> Self {
+        match choice {
+            DirectionChoice::In => Self::In,
+            DirectionChoice::Out => Self::Out,
+        }
+    }
+}
+
+/// A program type that the user named.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct TypeChoice {
+    /// For the programs of this section only.
+    pub(crate) section: Option<String>,
+    /// The type.
+    pub(crate) kind: ProgramKind,
+    /// Where within its kind it attaches, if a section name was given as the type.
+    pub(crate) attach: Option<AttachKind>,
+}
+
+impl TypeChoice {
+    /// Reads `[SECTION=]TYPE`; the type is a type's name or a section name that means one.
+    fn parse(text: &str) -> Result<Self, String> {
+        let (section, name) = match text.rsplit_once('=') {
+            Some((section, name)) => (Some(section.to_owned()), name),
+            None => (None, text),
+        };
+        let (kind, attach) = match (ProgramKind::from_name(name), meaning_of_section(name)) {
+            (Some(kind), _) => (kind, None),
+            (None, Some(meaning)) => (meaning.kind, meaning.attach),
+            (None, None) => return Err(unknown_type(name)),
+        };
+        Ok(Self {
+            section,
+            kind,
+            attach,
+        })
+    }
+}
+
+fn unknown_type(name: &str) -> String {
+    let names: Vec<&str> = ProgramKind::all().filter_map(ProgramKind::name).collect();
+    let guess = match nearest_section(name) {
+        Some(near) => format!("did you mean `{near}`? "),
+        None => String::new(),
+    };
+    format!("{guess}types are {}", names.join(", "))
+}
+
+fn parse_hook(text: &str) -> Result<Hook, String> {
+    match text.split_once(':') {
+        Some(("socket", interface)) if !interface.is_empty() => Ok(Hook::socket(interface)),
+        _ => Err("a hook is written socket:INTERFACE, for example socket:lo".to_owned()),
+    }
+}
+
+/// Reads `5`, `5s`, `500ms`, `2m`, `1h`.
+fn parse_time(text: &str) -> Result<Duration, String> {
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let unit_ms = match &text[digits.len()..] {
+        "ms" => 1,
+        "" | "s" => 1_000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        other => return Err(format!("unknown unit `{other}`; units are ms, s, m, h")),
+    };
+    digits
+        .parse::<u64>()
+        .ok()
+        .and_then(|number| number.checked_mul(unit_ms))
+        .filter(|ms| *ms > 0)
+        .map(Duration::from_millis)
+        .ok_or_else(|| "a time is a whole number and a unit, for example 5s".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_free_of_contradictions() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn times_have_units_and_seconds_need_none() {
+        assert_eq!(parse_time("5"), Ok(Duration::from_secs(5)));
+        assert_eq!(parse_time("500ms"), Ok(Duration::from_millis(500)));
+        assert_eq!(parse_time("2m"), Ok(Duration::from_secs(120)));
+        for wrong in ["", "s", "5x", "-1", "0", "1.5s", "99999999999999999999h"] {
+            assert!(parse_time(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_type_is_a_types_name_or_a_sections_for_one_section_or_the_untyped() {
+        let parsed = TypeChoice::parse("socket1=socket_filter").unwrap();
+        assert_eq!(parsed.section.as_deref(), Some("socket1"));
+        assert_eq!(parsed.kind, ProgramKind::SocketFilter);
+        assert_eq!(
+            TypeChoice::parse("socket").unwrap().kind,
+            ProgramKind::SocketFilter
+        );
+        assert!(
+            TypeChoice::parse("sokcet")
+                .unwrap_err()
+                .contains("`socket`")
+        );
+    }
+}

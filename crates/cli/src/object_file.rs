@@ -1,0 +1,33 @@
+//! Reading the object file that the user named.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+
+use twinbpf::{Code, Diagnosis, Errno, Error, ErrorKind, Object, Result};
+
+/// Reads and parses a file; errors name it.
+pub(crate) fn read(path: &Path) -> Result<Object> {
+    fs::read(path)
+        .map_err(|error| unreadable(&error))
+        .and_then(|bytes| Object::parse(&bytes))
+        .map_err(|error| error.in_file(path.display().to_string()))
+}
+
+fn unreadable(error: &io::Error) -> Error {
+    let diagnosis = match error.kind() {
+        io::ErrorKind::NotFound => Diagnosis::new(Code::FILE_NOT_FOUND, "no such file"),
+        io::ErrorKind::PermissionDenied => {
+            Diagnosis::new(Code::FILE_UNREADABLE, "not permitted to read it")
+                .kind(ErrorKind::Permission)
+        }
+        io::ErrorKind::IsADirectory => {
+            Diagnosis::new(Code::FILE_UNREADABLE, "a directory, not a file").kind(ErrorKind::Usage)
+        }
+        _ => Diagnosis::new(Code::FILE_UNREADABLE, "it cannot be read"),
+    };
+    match error.raw_os_error() {
+        Some(number) => diagnosis.errno(Errno(number)).into(),
+        None => diagnosis.into(),
+    }
+}

@@ -1,0 +1,147 @@
+//! A loaded object and its links, on the engine that was asked for or that turned out to work.
+
+use std::path::Path;
+
+use twinbpf::{
+    Capture, Code, Diagnosis, Direction, Engine, EngineKind, Error, Hook, Link, LinkStats, Loaded,
+    Object, Program, ProgramKind, Result,
+};
+
+use crate::args::{EngineChoice, RunArgs};
+use crate::output::Output;
+
+/// What lives while `run` runs. Dropping it detaches and unloads.
+#[derive(Debug)]
+pub(super) struct Session {
+    pub(super) engine: EngineKind,
+    // Before `loaded`, so that programs are detached before they go.
+    pub(super) links: Vec<Link>,
+    pub(super) loaded: Loaded,
+}
+
+impl Session {
+    /// Loads and attaches on the engine that was asked for. `auto` takes the kernel, unless a privilege or an ability is missing.
+    pub(super) fn start(
+        args: &RunArgs,
+        object: &Object,
+        hook: Option<&Hook>,
+        output: &Output,
+    ) -> Result<Self> {
+        let session = match args.engine {
+            EngineChoice::Kernel => Self::on_kernel(object, hook),
+            EngineChoice::Vm => Self::on_vm(object, hook),
+            EngineChoice::Auto if args.pcap.is_some() => {
+                output.talk("engine: vm, because only there a capture can be replayed");
+                Self::on_vm(object, hook)
+            }
+            EngineChoice::Auto => Self::on_either(object, hook, output),
+        };
+        session.map_err(|error| error.in_file(args.object.display().to_string()))
+    }
+
+    fn on_kernel(object: &Object, hook: Option<&Hook>) -> Result<Self> {
+        Self::open(&Engine::kernel()?, object, hook)
+    }
+
+    fn on_vm(object: &Object, hook: Option<&Hook>) -> Result<Self> {
+        Self::open(&Engine::vm()?, object, hook)
+    }
+
+    fn on_either(object: &Object, hook: Option<&Hook>, output: &Output) -> Result<Self> {
+        let refusal = match Self::on_kernel(object, hook) {
+            Ok(session) => {
+                output.talk("engine: kernel, which accepted the object");
+                return Ok(session);
+            }
+            Err(error) if error.is_permission() || error.is_unsupported() => error,
+            Err(error) => return Err(error),
+        };
+        let session = Self::on_vm(object, hook).map_err(|error| {
+            error.map(|diagnosis| diagnosis.fact("the kernel engine was tried first", &refusal))
+        })?;
+        output.talk(&format!("engine: vm, because the kernel said: {refusal}"));
+        Ok(session)
+    }
+
+    fn open(engine: &Engine, object: &Object, hook: Option<&Hook>) -> Result<Self> {
+        let loaded = engine.load_object(object)?;
+        let links = match hook {
+            Some(hook) => attach_all(&loaded, hook)?,
+            None => Vec::new(),
+        };
+        Ok(Self {
+            engine: engine.kind(),
+            links,
+            loaded,
+        })
+    }
+
+    /// Runs every socket filter on every frame of a capture.
+    pub(super) fn replay(
+        &self,
+        path: &Path,
+        direction: Option<Direction>,
+    ) -> Result<Vec<LinkStats>> {
+        let filters = socket_filters(&self.loaded, "run on a capture")?;
+        filters
+            .into_iter()
+            .map(|program| {
+                let stats = program.replay(&mut Capture::open(path)?, direction)?;
+                Ok(stats.into())
+            })
+            .collect()
+    }
+
+    /// Waits until every frame that came so far has been run.
+    pub(super) fn settle(&self) -> Result<()> {
+        self.links.iter().try_for_each(Link::settle)
+    }
+
+    /// What each link counted.
+    pub(super) fn stats(&self) -> Result<Vec<LinkStats>> {
+        self.links.iter().map(Link::stats).collect()
+    }
+
+    /// Prints what the verifier said about the programs it accepted.
+    pub(super) fn print_logs(&self, output: &Output) {
+        for program in self.loaded.programs() {
+            let log = program.verifier_log().map_or("no verifier", str::trim_end);
+            output.talk(&format!("verifier on `{}`: {log}", program.name()));
+        }
+    }
+}
+
+fn attach_all(loaded: &Loaded, hook: &Hook) -> Result<Vec<Link>> {
+    socket_filters(loaded, &format!("attached to {hook}"))?
+        .into_iter()
+        .map(|program| program.attach(hook))
+        .collect()
+}
+
+/// The programs that take frames; an error that lists the programs if there are none.
+fn socket_filters<'a>(loaded: &'a Loaded, purpose: &str) -> Result<Vec<&'a Program>> {
+    let filters: Vec<&Program> = loaded
+        .programs()
+        .filter(|program| program.kind() == ProgramKind::SocketFilter)
+        .collect();
+    if filters.is_empty() {
+        return Err(no_filter(loaded, purpose));
+    }
+    Ok(filters)
+}
+
+fn no_filter(loaded: &Loaded, purpose: &str) -> Error {
+    let programs: Vec<String> = loaded
+        .programs()
+        .map(|program| format!("`{}` is a {}", program.name(), program.kind()))
+        .collect();
+    let message = format!("no program can be {purpose}: none is a socket_filter");
+    let diagnosis = Diagnosis::new(Code::ATTACH_KIND, message);
+    if programs.is_empty() {
+        return diagnosis.fact("programs", "none").into();
+    }
+    diagnosis
+        .fact("programs", programs.join(", "))
+        .help("--type SECTION=socket_filter gives the programs of a section another type")
+        .into()
+}

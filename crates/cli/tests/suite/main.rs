@@ -1,0 +1,39 @@
+//! The `twinbpf` command from outside: what it counts, how it ends, what it says when something is wrong.
+//!
+//! The tests start the built command. Where traffic is wanted, this program is the command that runs in the private network:
+//! given the argument `traffic` it sends a known pattern and writes what it saw on `lo` to a capture file.
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+
+mod counts;
+mod endings;
+mod errors;
+mod inspection;
+mod sender;
+mod support;
+#[path = "../../../twinbpf/examples/sockex1/traffic.rs"]
+mod traffic;
+
+use std::path::Path;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().collect();
+    if let [_, mode, capture] = &arguments[..]
+        && mode == sender::MODE
+    {
+        sender::send_and_capture(Path::new(capture));
+        return ExitCode::SUCCESS;
+    }
+    let programs = support::Programs::install();
+    let mut cases = counts::cases();
+    cases.extend(endings::cases());
+    cases.extend(errors::cases());
+    cases.extend(inspection::cases());
+    let exit = twinbpf_trials::run(cases);
+    programs.remove();
+    exit
+}
