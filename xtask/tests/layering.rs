@@ -1,0 +1,341 @@
+//! Arrows between crates and between modules point one way only. These tables hold the allowed ones.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// A name, and the names it may use.
+type Row = (&'static str, &'static [&'static str]);
+
+/// Each crate, and the crates of this workspace it may use outside tests.
+const CRATES: &[Row] = &[
+    ("object", &[]),
+    ("shm", &[]),
+    ("verify", &["object"]),
+    ("kernel", &["object", "shm", "verify"]),
+    ("vm", &["object", "shm", "verify"]),
+    ("twinbpf", &["object", "verify", "kernel", "vm"]),
+    ("cli", &["twinbpf"]),
+    ("trials", &[]),
+];
+
+/// Each module of a crate, and the modules of the same crate it may use. Nothing else.
+const MODULES: &[(&str, &[Row])] = &[
+    (
+        "object",
+        &[
+            ("abi", &[]),
+            ("bytes", &[]),
+            ("target", &[]),
+            ("diagnosis", &["abi"]),
+            ("insn", &["abi", "bytes"]),
+            ("btf", &["bytes", "diagnosis"]),
+            ("elf", &["bytes", "diagnosis"]),
+            ("spec", &["abi", "bytes", "insn"]),
+            ("map_rules", &["abi", "spec", "target"]),
+            (
+                "parse",
+                &["abi", "btf", "bytes", "diagnosis", "elf", "insn", "spec"],
+            ),
+            ("link", &["abi", "diagnosis", "insn", "spec", "target"]),
+        ],
+    ),
+    ("verify", &[("log", &[]), ("reason", &[])]),
+    ("shm", &[("access", &[]), ("bytes", &["access"])]),
+    (
+        "kernel",
+        &[
+            ("attr", &[]),
+            ("host", &[]),
+            ("privilege", &[]),
+            ("sys", &["attr"]),
+            ("map_error", &["host", "privilege"]),
+            ("map", &["attr", "host", "map_error", "sys"]),
+            ("program", &["attr", "host", "map", "privilege", "sys"]),
+            ("socket", &["privilege", "program", "sys"]),
+        ],
+    ),
+    (
+        "vm",
+        &[
+            ("config", &[]),
+            ("semantics", &[]),
+            ("context", &[]),
+            ("fault", &[]),
+            ("window", &[]),
+            ("code", &["semantics"]),
+            ("provenance", &["fault"]),
+            ("handles", &["window"]),
+            ("surroundings", &["config"]),
+            ("maps", &["handles", "semantics", "window"]),
+            (
+                "run",
+                &[
+                    "context",
+                    "fault",
+                    "maps",
+                    "provenance",
+                    "semantics",
+                    "surroundings",
+                    "window",
+                ],
+            ),
+            (
+                "helpers",
+                &["fault", "provenance", "run", "semantics", "window"],
+            ),
+            (
+                "jit",
+                &["code", "fault", "helpers", "run", "semantics", "window"],
+            ),
+            ("jit_absent", &["fault", "run"]),
+            (
+                "program",
+                &["code", "handles", "helpers", "jit", "maps", "semantics"],
+            ),
+            (
+                "interpret",
+                &["code", "fault", "program", "run", "semantics"],
+            ),
+            (
+                "checked",
+                &[
+                    "code",
+                    "context",
+                    "fault",
+                    "helpers",
+                    "program",
+                    "provenance",
+                    "run",
+                    "semantics",
+                    "window",
+                ],
+            ),
+            ("shared", &["config", "handles", "surroundings", "window"]),
+            (
+                "worker",
+                &[
+                    "checked",
+                    "config",
+                    "context",
+                    "fault",
+                    "interpret",
+                    "program",
+                    "run",
+                    "shared",
+                    "window",
+                ],
+            ),
+            (
+                "vm",
+                &[
+                    "config",
+                    "maps",
+                    "program",
+                    "shared",
+                    "surroundings",
+                    "window",
+                    "worker",
+                ],
+            ),
+            ("capture", &[]),
+            ("live", &["capture"]),
+            (
+                "hooks",
+                &[
+                    "capture",
+                    "context",
+                    "fault",
+                    "live",
+                    "program",
+                    "run",
+                    "semantics",
+                    "vm",
+                    "worker",
+                ],
+            ),
+        ],
+    ),
+    (
+        "twinbpf",
+        &[
+            ("engine_kind", &[]),
+            ("link", &[]),
+            ("namespace", &[]),
+            ("plain_value", &[]),
+            ("map_error", &["plain_value"]),
+            ("program", &["engine_kind", "link"]),
+            ("raw_map", &["engine_kind", "map_error"]),
+            ("engine", &["engine_kind", "raw_map"]),
+            ("walk", &["map_error", "raw_map"]),
+            ("map", &["engine", "map_error", "raw_map", "walk"]),
+            ("loaded", &["map", "program", "raw_map"]),
+            ("loader", &["engine", "loaded", "program", "raw_map"]),
+        ],
+    ),
+    (
+        "cli",
+        &[
+            ("args", &[]),
+            ("error_document", &[]),
+            ("exit", &[]),
+            ("object_file", &[]),
+            ("table", &[]),
+            ("output", &["error_document"]),
+            (
+                "inspect",
+                &["args", "exit", "object_file", "output", "table"],
+            ),
+            ("run", &["args", "exit", "object_file", "output"]),
+        ],
+    ),
+];
+
+fn crates() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .unwrap()
+        .join("crates")
+}
+
+#[test]
+fn crates_only_use_what_the_table_allows() {
+    let mut wrong = Vec::new();
+    for (krate, allowed) in CRATES {
+        let manifest = fs::read_to_string(crates().join(krate).join("Cargo.toml")).unwrap();
+        let normal = manifest.split("[dev-dependencies]").next().unwrap();
+        let dependencies = normal.split("[dependencies]").nth(1).unwrap_or_default();
+        for line in dependencies
+            .lines()
+            .filter(|line| line.starts_with("twinbpf"))
+        {
+            let name: String = line
+                .chars()
+                .take_while(|c| c.is_alphanumeric() || *c == '-')
+                .collect();
+            let used = name
+                .strip_prefix("twinbpf-")
+                .unwrap_or("twinbpf")
+                .to_owned();
+            if !allowed.contains(&used.as_str()) {
+                wrong.push(format!("crates/{krate}/Cargo.toml: uses `{name}`"));
+            }
+        }
+    }
+    assert!(
+        wrong.is_empty(),
+        "arrows that the table does not allow:\n{}",
+        wrong.join("\n")
+    );
+}
+
+#[test]
+fn modules_only_use_what_the_table_allows() {
+    let mut wrong = Vec::new();
+    for (krate, modules) in MODULES {
+        let source = crates().join(krate).join("src");
+        let known: BTreeSet<&str> = modules.iter().map(|(module, _)| *module).collect();
+        for module in modules_of(&source) {
+            if !known.contains(module.as_str()) {
+                wrong.push(format!(
+                    "crates/{krate}: module `{module}` has no row in the table"
+                ));
+            }
+        }
+        for (module, allowed) in *modules {
+            for (file, text) in files_of(&source, module) {
+                for (line, used) in uses(&text) {
+                    if used != *module
+                        && known.contains(used.as_str())
+                        && !allowed.contains(&used.as_str())
+                    {
+                        wrong.push(format!("{}:{line}: uses `{used}`", file.display()));
+                    }
+                }
+            }
+        }
+    }
+    assert!(
+        wrong.is_empty(),
+        "arrows that the table does not allow:\n{}",
+        wrong.join("\n")
+    );
+}
+
+#[test]
+fn tables_have_no_cycle() {
+    for (krate, modules) in MODULES {
+        let mut placed: BTreeSet<&str> = BTreeSet::new();
+        for (module, allowed) in *modules {
+            let missing: Vec<_> = allowed
+                .iter()
+                .filter(|used| !placed.contains(*used))
+                .collect();
+            assert!(
+                missing.is_empty(),
+                "{krate}: `{module}` stands before {missing:?}, which it uses"
+            );
+            placed.insert(module);
+        }
+    }
+}
+
+/// Names of the modules directly below `source`.
+fn modules_of(source: &Path) -> BTreeSet<String> {
+    let names = fs::read_dir(source)
+        .unwrap()
+        .map(|entry| entry.unwrap().path());
+    let names = names.map(|path| path.file_stem().unwrap().to_str().unwrap().to_owned());
+    names
+        .filter(|name| name != "lib" && name != "main")
+        .collect()
+}
+
+/// The files of a module: `module.rs`, or everything in `module/`.
+fn files_of(source: &Path, module: &str) -> Vec<(PathBuf, String)> {
+    let mut paths = vec![source.join(format!("{module}.rs"))];
+    paths.extend(
+        fs::read_dir(source.join(module))
+            .into_iter()
+            .flatten()
+            .map(|entry| entry.unwrap().path()),
+    );
+    paths
+        .into_iter()
+        .filter_map(|path| fs::read_to_string(&path).ok().map(|text| (path, text)))
+        .collect()
+}
+
+/// Modules that a text names after `crate::`, groups included, with the line.
+fn uses(text: &str) -> Vec<(usize, String)> {
+    let mut found = Vec::new();
+    for (number, line) in text.lines().enumerate() {
+        for after in line.split("crate::").skip(1) {
+            let names: Vec<String> = match after.strip_prefix('{') {
+                Some(group) => group
+                    .split('}')
+                    .next()
+                    .unwrap()
+                    .split(',')
+                    .map(first_name)
+                    .collect(),
+                None => vec![first_name(after)],
+            };
+            found.extend(
+                names
+                    .into_iter()
+                    .filter(|name| !name.is_empty())
+                    .map(|name| (number + 1, name)),
+            );
+        }
+    }
+    found
+}
+
+fn first_name(text: &str) -> String {
+    text.trim_start()
+        .chars()
+        .take_while(|c| c.is_alphanumeric() || *c == '_')
+        .collect()
+}
