@@ -1,7 +1,7 @@
 //! Captured packets: pcap and pcapng files as a sequence of Ethernet frames.
 //!
-//! A capture is read as a stream, record by record, in three steps: [`source`] holds the bytes that were read and not yet
-//! used, the format ([`pcap`], [`pcapng`]) cuts a [`Record`] out of them, and [`link_layer`] turns the record into the
+//! A capture is read as a stream, record by record, in three steps: `source` holds the bytes that were read and not yet
+//! used, the format (`pcap`, `pcapng`) cuts a record out of them, and `link_layer` turns the record into the
 //! [`Frame`] a packet socket would have seen. Framing is the `pcap-file` crate's work; what we decide ourselves is what a
 //! record means.
 //!
