@@ -7,6 +7,7 @@
 use std::ffi::CString;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use twinbpf_object::insn::{Insn, opcode};
 use twinbpf_object::link::ProgramTarget;
@@ -147,6 +148,7 @@ fn load(
         insns,
         license: license_text(license)?,
     };
+    let start = Instant::now();
     let mut answer = request.ask(statistics_level());
     if answer.is_refused_with(Errno::EPERM) && host::raised_memlock() {
         answer = request.ask(statistics_level());
@@ -161,7 +163,7 @@ fn load(
         Err(errno) if answer.log.is_empty() && statistics_level() != 0 => {
             Err(refused_unheard(program, kind, errno))
         }
-        Err(errno) => Err(rejected(&request, errno, &answer.log)),
+        Err(errno) => Err(rejected(&request, errno, &answer.log, start.elapsed())),
     }
 }
 
@@ -180,12 +182,34 @@ impl Request {
                 break;
             }
         }
-        let end = log.iter().position(|byte| *byte == 0).unwrap_or(log.len());
         Answer {
             result,
-            log: String::from_utf8_lossy(&log[..end]).into_owned(),
+            log: text_of(&log),
         }
     }
+}
+
+impl Request {
+    /// The end of the trace that the verifier writes within `deadline`; empty if the host allows no child process.
+    fn trace(&self, deadline: Duration) -> String {
+        let attributes = ProgramLoad {
+            log_level: TRACE,
+            ..self.attributes
+        };
+        let log = sys::program_log_within(
+            &attributes,
+            &self.code,
+            &self.license,
+            (LOG_BYTES, deadline),
+        );
+        text_of(&log.unwrap_or_default())
+    }
+}
+
+/// A log up to its zero.
+fn text_of(log: &[u8]) -> String {
+    let end = log.iter().position(|byte| *byte == 0).unwrap_or(log.len());
+    String::from_utf8_lossy(log.get(..end).unwrap_or_default()).into_owned()
 }
 
 impl Answer {
@@ -365,12 +389,16 @@ fn refused_unheard(program: &LinkedProgram, kind: ProgramKind, errno: Errno) -> 
     diagnosis.errno(errno).into()
 }
 
-/// Refused by the verifier: asks again for the trace's end.
+/// Refused by the verifier after `taken`: asks again for the trace's end.
+///
+/// Writing the trace makes the verifier many times slower, so the second request gets no more time than the first one took.
+/// If it would need more, the program is a loop or close to it, and the lines that were being walked when the time was
+/// over are the ones to show.
 ///
 /// KERNEL: when the trace does not fit, 6.4 and later keep its end, and the number becomes ENOSPC; so number and reason come
 /// from the first answer, the trace from the second. Before 6.4 the beginning is kept, which says nothing: it is left out.
-fn rejected(request: &Request, errno: Errno, statistics: &str) -> Error {
-    let trace = request.ask(TRACE).log;
+fn rejected(request: &Request, errno: Errno, statistics: &str, taken: Duration) -> Error {
+    let trace = request.trace(taken.max(SHORTEST_TRACE));
     let is_cut = trace.len() + 1 >= LOG_BYTES;
     let has_end = !is_cut || host::kernel_version() >= host::version(6, 4);
     let text = if has_end && !trace.is_empty() {
@@ -388,14 +416,27 @@ fn rejected(request: &Request, errno: Errno, statistics: &str) -> Error {
     }
     // The first line of a cut log has lost its beginning.
     let whole_lines = text.split_once('\n').filter(|_| is_cut);
-    diagnosis.kernel_text = Some(whole_lines.map_or(text, |(_, rest)| rest).to_owned());
+    let text = whole_lines.map_or(text, |(_, rest)| rest);
+    diagnosis.kernel_text = Some(with_whole_count(text, statistics));
     twinbpf_verify::explain(diagnosis.into(), &request.insns)
+}
+
+/// The trace, with the first answer's count of verified instructions: its own ends where the time was over.
+fn with_whole_count(trace: &str, statistics: &str) -> String {
+    let is_count = |line: &&str| line.starts_with("processed ");
+    let Some(count) = statistics.lines().find(is_count) else {
+        return trace.to_owned();
+    };
+    let lines = trace.lines().filter(|line| !is_count(line));
+    lines.chain([count]).flat_map(|line| [line, "\n"]).collect()
 }
 
 const STATISTICS: u32 = 4;
 const TRACE: u32 = 1;
 const LOG_BYTES: usize = 64 * 1024;
 const ATTEMPTS: u32 = 5;
+/// Time for the trace of a program that was refused faster than a child process can start.
+const SHORTEST_TRACE: Duration = Duration::from_millis(100);
 /// `BPF_F_SLEEPABLE`
 const SLEEPABLE: u32 = 1 << 4;
 /// `BPF_F_XDP_HAS_FRAGS`

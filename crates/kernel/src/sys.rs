@@ -10,6 +10,8 @@
 
 use std::ffi::CStr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::ptr::NonNull;
+use std::time::Duration;
 
 use twinbpf_object::insn::INSN_BYTES;
 use twinbpf_object::map_rules;
@@ -167,6 +169,119 @@ pub(crate) fn program_load(
     // SAFETY: the kernel reads `insn_cnt` whole instructions, which `code` has, and the license up to its zero, which a `CStr`
     // has; it writes at most `log_size` bytes to `log`, which is exclusively borrowed. The struct has no other address.
     unsafe { bpf_descriptor(Command::ProgramLoad, &mut request) }.map(ProgramFd)
+}
+
+/// What loading a program writes to its log within `deadline`: the end of it, at most `log_bytes`. The program is not kept.
+///
+/// The verifier cannot be told to stop, but it stops for a signal. A signal that interrupts a thread of ours would need a
+/// handler for the whole process, which a library must not install. So a child process asks, and is killed at the
+/// deadline. The log lies in memory shared with it, where the verifier writes line by line.
+///
+/// The child is made without an exit signal, so that neither `SIGCHLD` nor a `wait` of the host ever meets it.
+pub(crate) fn program_log_within(
+    request: &ProgramLoad,
+    code: &[u8],
+    license: &CStr,
+    (log_bytes, deadline): (usize, Duration),
+) -> Result<Vec<u8>, Errno> {
+    let log = SharedLog::new(log_bytes)?;
+    let mut request = ProgramLoad {
+        insn_cnt: u32::try_from(code.len() / INSN_BYTES).map_err(|_| Errno::E2BIG)?,
+        insns: readable(code),
+        license: readable(license.to_bytes_with_nul()),
+        log_size: u32::try_from(log_bytes).map_err(|_| Errno::EINVAL)?,
+        log_buf: log.base.addr().get() as u64,
+        ..*request
+    };
+    let size = size_of::<ProgramLoad>();
+    let address = std::ptr::from_mut(&mut request);
+    let mut child: libc::c_int = -1;
+    let child_at = std::ptr::from_mut(&mut child);
+    // SAFETY: without CLONE_VM the child gets a copy of this process, as from fork(2), and goes on here on its copy of the
+    // stack. The kernel writes one `int`, the descriptor of the child, at `child_at`.
+    let made = unsafe { libc::syscall(libc::SYS_clone, libc::CLONE_PIDFD, 0, child_at, 0, 0) };
+    if made == 0 {
+        // In the child, of a process with perhaps many threads: system calls only, no allocation, no locks, no unwinding.
+        // SAFETY: as in `program_load`: the slices and the request are in the copied memory; the log is shared, `log_bytes` long.
+        let _ = unsafe {
+            libc::syscall(
+                libc::SYS_bpf,
+                Command::ProgramLoad as libc::c_long,
+                address,
+                size,
+            )
+        };
+        // SAFETY: ends the child at once, without running anything of the host's.
+        unsafe { libc::_exit(0) };
+    }
+    if made < 0 {
+        return Err(last_errno());
+    }
+    // SAFETY: the call succeeded, so `child` is a new descriptor that nobody else owns.
+    let child = unsafe { OwnedFd::from_raw_fd(child) };
+    end_within(&child, deadline);
+    Ok(log.text())
+}
+
+/// Waits for the child, at most until the deadline; then kills it. Nothing of it is left.
+fn end_within(child: &OwnedFd, deadline: Duration) {
+    let timeout = rustix::event::Timespec::try_from(deadline).ok();
+    let mut waiting = [rustix::event::PollFd::new(
+        child,
+        rustix::event::PollFlags::IN,
+    )];
+    if rustix::event::poll(&mut waiting, timeout.as_ref()) != Ok(1) {
+        // It may have ended a moment ago; then there is nothing to kill.
+        let _ = rustix::process::pidfd_send_signal(child, rustix::process::Signal::KILL);
+    }
+    let mut info = std::mem::MaybeUninit::<libc::siginfo_t>::uninit();
+    let number = libc::id_t::try_from(child.as_raw_fd()).unwrap_or(0);
+    loop {
+        // SAFETY: the kernel writes one `siginfo_t` at the address given, which has room for it and is not read.
+        let result = unsafe {
+            libc::waitid(
+                libc::P_PIDFD,
+                number,
+                info.as_mut_ptr(),
+                libc::WEXITED | libc::__WALL,
+            )
+        };
+        if result == 0 || last_errno() != Errno::EINTR {
+            return;
+        }
+    }
+}
+
+/// Memory shared with a child.
+struct SharedLog {
+    base: NonNull<u8>,
+    len: usize,
+}
+
+impl SharedLog {
+    fn new(len: usize) -> Result<Self, Errno> {
+        let flags = rustix::mm::MapFlags::SHARED | rustix::mm::MapFlags::POPULATE;
+        let both = rustix::mm::ProtFlags::READ | rustix::mm::ProtFlags::WRITE;
+        // SAFETY: a new anonymous mapping at an address of the kernel's choice disturbs nothing.
+        let start = unsafe { rustix::mm::mmap_anonymous(std::ptr::null_mut(), len, both, flags) };
+        let start = start.map_err(|error| Errno(error.raw_os_error()))?;
+        let base = NonNull::new(start.cast::<u8>()).ok_or(Errno::ENOMEM)?;
+        Ok(Self { base, len })
+    }
+
+    /// A copy of what was written. The child is gone, so nobody writes any more.
+    fn text(&self) -> Vec<u8> {
+        // SAFETY: the mapping has `len` bytes, lives as long as `self`, and its only other user, the child, has ended.
+        unsafe { std::slice::from_raw_parts(self.base.as_ptr(), self.len) }.to_vec()
+    }
+}
+
+impl Drop for SharedLog {
+    fn drop(&mut self) {
+        // SAFETY: this is the range that `new` mapped, and `text` gave out copies only.
+        let result = unsafe { rustix::mm::munmap(self.base.as_ptr().cast(), self.len) };
+        debug_assert!(result.is_ok(), "unmapping our own range cannot be refused");
+    }
 }
 
 impl ProgramFd {
