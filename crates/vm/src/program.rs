@@ -272,7 +272,8 @@ impl Builder<'_> {
         if bounds.first() != Some(&0) {
             bounds.insert(0, 0);
         }
-        if !bounds.is_sorted() || bounds.last().is_some_and(|last| *last >= len) {
+        let is_ascending = bounds.is_sorted_by(|before, after| before < after);
+        if !is_ascending || bounds.last().is_some_and(|last| *last >= len) {
             return Err(self.malformed(0, "its list of functions does not match its instructions"));
         }
         bounds.push(len);
@@ -282,6 +283,7 @@ impl Builder<'_> {
     fn check_flow(&self, operations: &[Option<Operation>], bounds: &[usize]) -> Result<()> {
         for pair in bounds.windows(2) {
             let [start, end] = *pair else { continue };
+            // This also keeps functions from starting inside a wide load: the one before would end with its first slot.
             let last = operations[start..end].iter().rev().flatten().next();
             if !matches!(last, Some(Operation::Exit | Operation::Jump { .. })) {
                 return Err(self.malformed(end - 1, "the function can run off its end"));

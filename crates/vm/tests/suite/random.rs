@@ -75,6 +75,48 @@ fn compiled_code_does_what_the_interpreter_does() {
     );
 }
 
+#[test]
+fn arbitrary_slots_are_refused_or_run_but_never_panic() {
+    let mut generator = Generator(0x5eed_5eed);
+    let vm = vm(Executor::Jit);
+    let mut worker = vm.worker().unwrap();
+    let mut accepted = 0;
+    for _ in 0..PROGRAMS {
+        let len = 1 + generator.below(6);
+        let slot = |generator: &mut Generator| {
+            let [opcode, registers, o0, o1, ..] = generator.next().to_le_bytes();
+            // Small fields are likelier to mean something.
+            let offset = if generator.below(2) == 0 {
+                0
+            } else {
+                i16::from_le_bytes([o0, o1])
+            };
+            let imm = if generator.below(2) == 0 {
+                0
+            } else {
+                generator.imm()
+            };
+            insn(
+                opcode,
+                registers & 0xf,
+                registers >> 4 & generator.pick(&[0, 1, 0xf]),
+                offset,
+                imm,
+            )
+        };
+        let mut insns: Vec<Insn> = (0..len).map(|_| slot(&mut generator)).collect();
+        insns.push(exit());
+        let functions = [0, u32::try_from(generator.below(8)).unwrap()];
+        let functions = &functions[..1 + generator.below(2)];
+        if let Ok(program) = vm.load_program(&linked(insns, functions, &[]), &[]) {
+            accepted += 1;
+            // Whatever the run answers: it came back.
+            let _ = worker.run(&program, &mut [0; CONTEXT_BYTES]);
+        }
+    }
+    assert!(accepted > 100, "only {accepted} were accepted");
+}
+
 /// A generator of programs (xorshift), so that a failure can be repeated from its seed.
 struct Generator(u64);
 

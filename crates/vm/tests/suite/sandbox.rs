@@ -159,6 +159,38 @@ fn malformed_programs_are_refused_at_load() {
 }
 
 #[test]
+fn a_list_of_functions_that_does_not_fit_is_refused() {
+    let vm = Vm::new(VmConfig::default()).unwrap();
+    let [first, second] = wide(1, 5);
+    let insns = vec![first, second, exit(), exit()];
+    for (functions, expected) in [
+        (&[0u32, 1][..], "run off its end"),
+        (&[0, 0], "does not match"),
+        (&[0, 3, 2], "does not match"),
+        (&[0, 4], "does not match"),
+    ] {
+        let error = vm
+            .load_program(&linked(insns.clone(), functions, &[]), &[])
+            .unwrap_err();
+        assert!(
+            error.to_string().contains(expected),
+            "{error} does not contain {expected:?}"
+        );
+    }
+}
+
+#[test]
+fn a_map_of_another_vm_is_refused() {
+    let spec = twinbpf_object::MapSpec::new("foreign", twinbpf_object::MapKind::Array, 4, 8, 1);
+    let [ours, other] = [0, 1].map(|_| Vm::new(VmConfig::default()).unwrap());
+    let foreign = other.create_map(&spec).unwrap();
+    let error = ours
+        .load_program(&linked(vec![mov(0, 0), exit()], &[0], &[]), &[foreign])
+        .unwrap_err();
+    assert!(error.to_string().contains("another vm"), "{error}");
+}
+
+#[test]
 fn the_checked_interpreter_knows_exact_bounds_and_origins() {
     let vm = Vm::new(VmConfig {
         executor: Executor::Checked,
