@@ -278,4 +278,13 @@ const FIXTURES: &[Fixture] = &[
     built("testdata/bpf/conflict.bpf.c", "v3"),
     built("testdata/bpf/unknown_field.bpf.c", "v3"),
     built("testdata/bpf/map_array.bpf.c", "v3"),
+    built("testdata/bpf/core.bpf.c", "v3"),
+    built("testdata/bpf/core_ambiguous.bpf.c", "v3"),
+    built("testdata/bpf/core_kernel.bpf.c", "v3"),
+    built("testdata/bpf/core_target_moved.bpf.c", "v3"),
+    built("testdata/bpf/core_target_twins.bpf.c", "v3"),
+    built("testdata/bpf/globals.bpf.c", "v3"),
+    built("testdata/bpf/globals.bpf.c", "v3").named("_plain").finished(Finish::NoBtf),
+    built("testdata/bpf/globals.bpf.c", "v3").named("_rela").finished(Finish::WithAddends),
+    built("testdata/bpf/globals_print.bpf.c", "v3"),
 ];

@@ -1,6 +1,7 @@
 //! The command line: each command and flag, once. Help and usage errors come from here.
 
 use std::ffi::OsString;
+use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -66,6 +67,10 @@ pub(crate) struct RunArgs {
     /// Program type, of the programs in SECTION, or of those whose section says none
     #[arg(long = "type", value_name = "[SECTION=]TYPE", value_parser = TypeChoice::parse)]
     pub(crate) types: Vec<TypeChoice>,
+
+    /// Value that a global variable starts with, constants included: an integer, as 10, -3, 0x1f
+    #[arg(long = "set", value_name = "NAME=VALUE", value_parser = SetChoice::parse)]
+    pub(crate) variables: Vec<SetChoice>,
 
     /// Where to attach: socket:INTERFACE; a program without a type becomes a socket_filter
     #[arg(long, value_name = "HOOK", value_parser = parse_hook, conflicts_with = "pcap")]
@@ -172,6 +177,50 @@ impl TypeChoice {
     }
 }
 
+/// A global variable and the value the user gave it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct SetChoice {
+    /// The variable.
+    pub(crate) name: String,
+    /// The value; wide enough for every integer with or without a sign.
+    pub(crate) value: i128,
+}
+
+impl SetChoice {
+    /// Reads `NAME=VALUE`.
+    fn parse(text: &str) -> Result<Self, String> {
+        let (name, value) = text
+            .split_once('=')
+            .filter(|(name, _)| !name.is_empty())
+            .ok_or("a variable is set as NAME=VALUE, for example limit=10")?;
+        Ok(Self {
+            name: name.to_owned(),
+            value: parse_integer(value)?,
+        })
+    }
+}
+
+impl fmt::Display for SetChoice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}={}", self.name, self.value)
+    }
+}
+
+/// Reads `10`, `-3`, `0x1f`.
+fn parse_integer(text: &str) -> Result<i128, String> {
+    let (sign, digits) = match text.strip_prefix('-') {
+        Some(digits) => (-1, digits),
+        None => (1, text),
+    };
+    let magnitude = match digits.strip_prefix("0x") {
+        Some(digits) => u64::from_str_radix(digits, 16),
+        None => digits.parse(),
+    };
+    magnitude
+        .map(|magnitude| sign * i128::from(magnitude))
+        .map_err(|_| format!("`{text}` is no integer of at most 64 bits, such as 10, -3, 0x1f"))
+}
+
 fn unknown_type(name: &str) -> String {
     let names: Vec<&str> = ProgramKind::all().filter_map(ProgramKind::name).collect();
     let guess = match nearest_section(name) {
@@ -225,6 +274,24 @@ mod tests {
         assert_eq!(parse_time("2m"), Ok(Duration::from_secs(120)));
         for wrong in ["", "s", "5x", "-1", "0", "1.5s", "99999999999999999999h"] {
             assert!(parse_time(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_variable_is_set_to_an_integer() {
+        let value = |text| SetChoice::parse(text).map(|choice| choice.value);
+        assert_eq!(value("limit=10"), Ok(10));
+        assert_eq!(value("limit=-0x10"), Ok(-16));
+        assert_eq!(value("count.calls=0xffffffffffffffff"), Ok(u64::MAX.into()));
+        for wrong in [
+            "limit",
+            "=3",
+            "limit=",
+            "limit=ten",
+            "limit=1.5",
+            "limit=--1",
+        ] {
+            assert!(value(wrong).is_err(), "{wrong}");
         }
     }
 

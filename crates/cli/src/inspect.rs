@@ -1,8 +1,8 @@
 //! `twinbpf inspect`: what an object file contains, as a table or as JSON.
 
 use serde::Serialize;
-use twinbpf::spec::{InnerMap, Pinning};
-use twinbpf::{MapSpec, Object, ProgramSpec};
+use twinbpf::spec::{InnerMap, Pinning, Variable};
+use twinbpf::{MapSpec, Object, PlainValue, ProgramSpec};
 
 use crate::args::InspectArgs;
 use crate::exit::Exit;
@@ -31,6 +31,7 @@ struct Document {
     license: Option<String>,
     version: Option<u32>,
     maps: Vec<MapRow>,
+    variables: Vec<VariableRow>,
     programs: Vec<ProgramRow>,
     sections: Vec<SectionRow>,
     warnings: Vec<String>,
@@ -50,6 +51,18 @@ struct MapRow {
     numa_node: Option<u32>,
     pinning: Option<String>,
     inner: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct VariableRow {
+    name: String,
+    map: String,
+    offset: u32,
+    size_bytes: u32,
+    is_static: bool,
+    is_constant: bool,
+    /// What it starts with: a number if it has the size of one, a quoted text, or hex digits.
+    value: String,
 }
 
 #[derive(Debug, Serialize)]
@@ -75,6 +88,10 @@ struct SectionRow {
 impl Document {
     fn new(file: String, object: &Object) -> Self {
         let maps = object.maps.iter().map(|map| MapRow::new(map, object));
+        let variables = object
+            .variables
+            .iter()
+            .map(|variable| VariableRow::new(variable, object));
         let programs = object
             .programs
             .iter()
@@ -91,6 +108,7 @@ impl Document {
             license: object.license.clone(),
             version: object.version,
             maps: maps.collect(),
+            variables: variables.collect(),
             programs: programs.collect(),
             sections: sections.collect(),
             warnings: object.warnings.clone(),
@@ -111,6 +129,7 @@ impl Document {
             self.file, self.byte_order
         )];
         parts.extend(part("maps", &self.maps, map_table));
+        parts.extend(part("variables", &self.variables, variable_table));
         parts.extend(part("programs", &self.programs, program_table));
         parts.extend(part("sections", &self.sections, section_table));
         parts.extend(part("warnings", &self.warnings, |warnings| {
@@ -137,6 +156,48 @@ impl MapRow {
             inner: map.inner.as_ref().map(|inner| inner_text(inner, object)),
         }
     }
+}
+
+impl VariableRow {
+    fn new(variable: &Variable, object: &Object) -> Self {
+        let map = object.maps.get(variable.map.0);
+        Self {
+            name: variable.name.clone(),
+            map: map.map(|map| map.name.clone()).unwrap_or_default(),
+            offset: variable.offset,
+            size_bytes: variable.size,
+            is_static: variable.is_static,
+            is_constant: map.is_some_and(|map| map.is_frozen),
+            value: first_value(variable, map),
+        }
+    }
+}
+
+/// What a variable starts with. Zeros need no bytes to be said so: `.bss` may be huge.
+fn first_value(variable: &Variable, map: Option<&MapSpec>) -> String {
+    let initial = map.and_then(|map| map.initial.as_deref());
+    let start = usize::try_from(variable.offset).unwrap_or(usize::MAX);
+    let size = usize::try_from(variable.size).unwrap_or(usize::MAX);
+    let bytes = initial
+        .and_then(|initial| initial.get(start..)?.get(..size))
+        .unwrap_or_default();
+    if bytes.iter().all(|byte| *byte == 0) {
+        return "0".to_owned();
+    }
+    match (PlainValue::from(bytes), text_of(bytes)) {
+        (PlainValue::Bytes(_), Some(text)) => format!("{text:?}"),
+        (value, _) => value.to_string(),
+    }
+}
+
+/// The text of a string with its zero; `None` for other bytes.
+fn text_of(bytes: &[u8]) -> Option<&str> {
+    let text = std::ffi::CStr::from_bytes_with_nul(bytes)
+        .ok()?
+        .to_str()
+        .ok()?;
+    let is_readable = |c: char| !c.is_control() || c.is_ascii_whitespace();
+    text.chars().all(is_readable).then_some(text)
 }
 
 impl ProgramRow {
@@ -202,6 +263,30 @@ fn map_table(maps: &[MapRow]) -> String {
     table::render(heading, &rows)
 }
 
+fn variable_table(variables: &[VariableRow]) -> String {
+    let rows: Vec<[String; 5]> = variables
+        .iter()
+        .map(|variable| {
+            [
+                variable.name.clone(),
+                variable.map.clone(),
+                format!("{:#x}", variable.offset),
+                variable.size_bytes.to_string(),
+                shortened(&variable.value),
+            ]
+        })
+        .collect();
+    table::render(["NAME", "MAP", "OFFSET", "BYTES", "VALUE"], &rows)
+}
+
+/// Long values are cut in tables; the document has them whole.
+fn shortened(value: &str) -> String {
+    match value.get(..MOST_SHOWN) {
+        Some(start) if value.len() > MOST_SHOWN => format!("{start}.."),
+        _ => value.to_owned(),
+    }
+}
+
 fn program_table(programs: &[ProgramRow]) -> String {
     let rows: Vec<[String; 6]> = programs
         .iter()
@@ -245,6 +330,9 @@ fn section_table(sections: &[SectionRow]) -> String {
         .collect();
     table::render(["NAME", "BYTES", "ROLE"], &rows)
 }
+
+/// Characters of a value that a table shows.
+const MOST_SHOWN: usize = 36;
 
 fn or_dash(text: Option<&str>) -> String {
     text.unwrap_or("-").to_owned()

@@ -21,6 +21,7 @@ pub(crate) enum Command {
     MapNextKey,
     ProgramLoad,
     ObjectInfo,
+    MapFreeze,
 }
 
 impl Command {
@@ -34,6 +35,7 @@ impl Command {
             Self::MapNextKey => 4,
             Self::ProgramLoad => 5,
             Self::ObjectInfo => 15,
+            Self::MapFreeze => 22,
         }
     }
 }

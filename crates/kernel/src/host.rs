@@ -1,10 +1,12 @@
 //! Facts about this machine that requests and messages need, each read when first asked for.
 
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use rustix::process::{Resource, Rlimit, setrlimit};
-use twinbpf_object::{Code, Diagnosis, Result, Target};
+use twinbpf_object::btf::Btf;
+use twinbpf_object::spec::ByteOrder;
+use twinbpf_object::{Code, Diagnosis, Error, Result, Target};
 
 /// Since this version the kernel charges maps to the memory cgroup; before, to `RLIMIT_MEMLOCK`.
 const MEMLOCK_FREE: u32 = version(5, 11);
@@ -19,7 +21,27 @@ pub(crate) fn target() -> Result<Target> {
         cpu_slots: possible_cpus()?,
         page_size_bytes: u32::try_from(rustix::param::page_size()).unwrap_or(4096),
         kernel_version: kernel_version(),
+        btf: None,
     })
+}
+
+/// The running kernel's types; `None` if it does not show them.
+///
+/// # Errors
+///
+/// If they are there but cannot be read.
+pub(crate) fn types() -> Result<Option<Arc<Btf>>> {
+    let bytes = match std::fs::read(TYPES) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => {
+            let message = format!("the kernel's types cannot be read: {error}");
+            return Err(Error::from(Diagnosis::new(Code::HOST_IO, message)).in_file(TYPES));
+        }
+    };
+    Btf::parse(&bytes, ByteOrder::HOST)
+        .map(|btf| Some(Arc::new(btf)))
+        .map_err(|error| error.in_file(TYPES))
 }
 
 /// The number of possible CPUs: how many values an element of a per-CPU map has.
@@ -73,6 +95,7 @@ pub(crate) fn is_at_least(release: &str) -> bool {
     kernel_version() >= parse_release(release)
 }
 
+const TYPES: &str = "/sys/kernel/btf/vmlinux";
 const POSSIBLE: &str = "/sys/devices/system/cpu/possible";
 
 /// `6.18.44-amd64` as `KERNEL_VERSION(6, 18, 44)`; the kernel itself stops counting sublevels at 255.

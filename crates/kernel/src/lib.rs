@@ -10,6 +10,7 @@ mod attr;
 mod host;
 mod map;
 mod map_error;
+mod mapped;
 mod privilege;
 mod program;
 mod socket;
@@ -19,6 +20,10 @@ pub use map::{KernelMap, KernelMapInfo};
 pub use program::{KernelProgram, KernelProgramInfo};
 pub use socket::{KernelSocketLink, SocketStatistics};
 
+use std::sync::{Arc, OnceLock};
+
+use twinbpf_object::btf::Btf;
+use twinbpf_object::spec::Needs;
 use twinbpf_object::{LinkedProgram, MapSpec, Result, Target};
 
 /// The running kernel as an engine.
@@ -35,6 +40,8 @@ use twinbpf_object::{LinkedProgram, MapSpec, Result, Target};
 #[derive(Debug, Clone)]
 pub struct Kernel {
     target: Target,
+    /// Read when first asked for; the running kernel's types do not change.
+    types: Arc<OnceLock<Option<Arc<Btf>>>>,
 }
 
 impl Kernel {
@@ -46,12 +53,33 @@ impl Kernel {
     pub fn open() -> Result<Self> {
         Ok(Self {
             target: host::target()?,
+            types: Arc::default(),
         })
     }
 
-    /// What linking needs to know about this kernel.
+    /// What linking needs to know about this kernel, its types left out.
     pub fn target(&self) -> Target {
         self.target.clone()
+    }
+
+    /// What linking needs to know about this kernel to serve `needs`. The kernel's types are read only if CO-RE asks for
+    /// any, and only once; a kernel that does not show them leaves them out.
+    ///
+    /// # Errors
+    ///
+    /// If the kernel's types are there but cannot be read.
+    pub fn target_for(&self, needs: &Needs) -> Result<Target> {
+        let mut target = self.target();
+        if !needs.type_names.is_empty() {
+            target.btf = match self.types.get() {
+                Some(known) => known.clone(),
+                None => {
+                    let read = host::types()?;
+                    self.types.get_or_init(|| read).clone()
+                }
+            };
+        }
+        Ok(target)
     }
 
     /// Creates a map; `inner` is the template of a map of maps whose definition names another map of its object.

@@ -5,14 +5,15 @@
 //! alone says almost nothing there.
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use twinbpf_object::abi::MapFlags;
 use twinbpf_object::map_rules;
-use twinbpf_object::spec::InnerMap;
-use twinbpf_object::{Code, Diagnosis, Errno, MapKind, MapSpec, Result};
+use twinbpf_object::spec::{InnerMap, MapOrigin};
+use twinbpf_object::{Code, Diagnosis, Errno, Error, MapKind, MapSpec, Result};
 
 use crate::attr::{MapCreate, kernel_name, name_text};
+use crate::mapped::MappedValue;
 use crate::{host, map_error, sys};
 
 /// A map that exists in the kernel. Clones are the same map; it goes when the last holder goes.
@@ -20,6 +21,8 @@ use crate::{host, map_error, sys};
 pub struct KernelMap {
     fd: Arc<sys::MapFd>,
     spec: Arc<MapSpec>,
+    /// Made when a variable is first used.
+    mapped: Arc<OnceLock<Result<MappedValue, Errno>>>,
 }
 
 /// What the kernel says about a map.
@@ -146,6 +149,57 @@ impl KernelMap {
         self.fd.next_key(key, next)
     }
 
+    /// Copies a part of the first value into `bytes`: a global variable.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's number: `EINVAL` if the part does not lie in the value.
+    pub fn read_part(&self, offset: usize, bytes: &mut [u8]) -> Result<(), Errno> {
+        if let Some(mapped) = self.mapped(offset, bytes.len())? {
+            return mapped.read(offset, bytes);
+        }
+        bytes.copy_from_slice(part(&mut self.first_value()?, offset, bytes.len())?);
+        Ok(())
+    }
+
+    /// Writes a part of the first value and leaves the rest alone: a global variable.
+    ///
+    /// KERNEL: maps of before 5.5 cannot be mapped. Then the whole value is read and written back, and what programs
+    /// write into it at the same time is lost.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's number: `EPERM` if the map is frozen, `EINVAL` if the part does not lie in the value.
+    pub fn write_part(&self, offset: usize, bytes: &[u8]) -> Result<(), Errno> {
+        if let Some(mapped) = self.mapped(offset, bytes.len())? {
+            return mapped.write(offset, bytes);
+        }
+        let mut value = self.first_value()?;
+        part(&mut value, offset, bytes.len())?.copy_from_slice(bytes);
+        self.update(&vec![0; self.key_bytes()], &value, 0)
+    }
+
+    /// The mapping of the first value, which must have the given part; `None` for maps that cannot be mapped for writing.
+    fn mapped(&self, offset: usize, len: usize) -> Result<Option<&MappedValue>, Errno> {
+        let end = offset.checked_add(len).ok_or(Errno::EINVAL)?;
+        if end > self.value_bytes() {
+            return Err(Errno::EINVAL);
+        }
+        if self.spec.is_frozen || !can_be_mapped(self.spec.flags) {
+            return Ok(None);
+        }
+        let mapped = self
+            .mapped
+            .get_or_init(|| MappedValue::new(self.as_fd(), self.value_bytes()));
+        mapped.as_ref().map(Some).map_err(|errno| *errno)
+    }
+
+    fn first_value(&self) -> Result<Vec<u8>, Errno> {
+        let mut value = vec![0; self.value_bytes()];
+        self.lookup(&vec![0; self.key_bytes()], &mut value)?;
+        Ok(value)
+    }
+
     /// Asks the kernel about the map.
     ///
     /// # Errors
@@ -177,13 +231,30 @@ impl KernelMap {
         if result.as_ref().err() == Some(&Errno::EPERM) && host::raised_memlock() {
             result = sys::map_create(&request, cpu_slots);
         }
-        match result {
-            Ok(fd) => Ok(Self {
-                fd: Arc::new(fd),
-                spec: Arc::new(spec.clone()),
-            }),
-            Err(errno) => Err(map_error::explain(spec, errno)),
+        let fd = result.map_err(|errno| map_error::explain(spec, errno))?;
+        let map = Self {
+            fd: Arc::new(fd),
+            spec: Arc::new(spec.clone()),
+            mapped: Arc::default(),
+        };
+        map.begin()?;
+        Ok(map)
+    }
+
+    /// Writes the first value and freezes the map, as its definition says.
+    fn begin(&self) -> Result<()> {
+        let spec = &self.spec;
+        if let Some(value) = spec.initial_value()? {
+            let first_key = vec![0; self.key_bytes()];
+            self.update(&first_key, &value, 0)
+                .map_err(|errno| refused(spec, "writing its first value", errno))?;
         }
+        if spec.is_frozen {
+            self.fd
+                .freeze()
+                .map_err(|errno| refused(spec, "freezing it", errno))?;
+        }
+        Ok(())
     }
 }
 
@@ -193,14 +264,39 @@ impl AsFd for KernelMap {
     }
 }
 
+fn part(value: &mut [u8], offset: usize, len: usize) -> Result<&mut [u8], Errno> {
+    value
+        .get_mut(offset..)
+        .and_then(|rest| rest.get_mut(..len))
+        .ok_or(Errno::EINVAL)
+}
+
+/// KERNEL: arrays can be mapped since 5.5.
+fn can_be_mapped(flags: MapFlags) -> bool {
+    flags.contains(MapFlags::MMAPABLE) && host::is_at_least("5.5")
+}
+
+/// The map exists, but could not be made what its definition says.
+fn refused(spec: &MapSpec, doing: &str, errno: Errno) -> Error {
+    Diagnosis::new(Code::MAP_CREATE, format!("{doing} was refused"))
+        .in_map(&spec.name)
+        .errno(errno)
+        .into()
+}
+
 /// The definition as the kernel takes it: literally, except that the name is cut and cleaned.
 fn request(spec: &MapSpec, inner: Option<&KernelMap>) -> MapCreate {
+    let mut flags = spec.flags.0;
+    // Nobody asked for this flag of a map of globals, so where the kernel does not have it, it is left out.
+    if spec.origin == MapOrigin::Data && !can_be_mapped(spec.flags) {
+        flags &= !MapFlags::MMAPABLE.0;
+    }
     MapCreate {
         map_type: spec.kind.number(),
         key_size: spec.key_size,
         value_size: spec.value_size,
         max_entries: spec.max_entries,
-        map_flags: spec.flags.0,
+        map_flags: flags,
         // Descriptors are never negative, so the number is the same without its sign.
         inner_map_fd: inner.map_or(0, |map| map.as_fd().as_raw_fd().cast_unsigned()),
         numa_node: spec.numa_node.unwrap_or(0),

@@ -163,7 +163,10 @@ fn load(
         Err(errno) if answer.log.is_empty() && statistics_level() != 0 => {
             Err(refused_unheard(program, kind, errno))
         }
-        Err(errno) => Err(rejected(&request, errno, &answer.log, start.elapsed())),
+        Err(errno) => Err(twinbpf_verify::locate(
+            rejected(&request, errno, &answer.log, start.elapsed()),
+            program,
+        )),
     }
 }
 

@@ -119,6 +119,13 @@ impl MapFd {
         unsafe { bpf(Command::MapNextKey, &mut request) }.map(drop)
     }
 
+    /// Forbids this and every other process to write the map from now on; programs still may.
+    pub(crate) fn freeze(&self) -> Result<(), Errno> {
+        let mut request = self.element();
+        // SAFETY: the command takes a descriptor and no address; the other fields are zero, as it demands.
+        unsafe { bpf(Command::MapFreeze, &mut request) }.map(drop)
+    }
+
     /// Asks about the map.
     pub(crate) fn info(&self) -> Result<MapInfoReply, Errno> {
         let mut reply = MapInfoReply::default();

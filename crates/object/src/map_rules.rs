@@ -712,6 +712,7 @@ mod tests {
             cpu_slots: 2,
             page_size_bytes: 4096,
             kernel_version: 6 << 16 | 18 << 8,
+            btf: None,
         }
     }
 

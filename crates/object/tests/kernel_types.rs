@@ -6,17 +6,92 @@
 )]
 
 use std::process::ExitCode;
+use std::sync::Arc;
 
-use twinbpf_object::btf::{Btf, Composite, Type};
+use twinbpf_object::btf::{Btf, Composite, Type, TypeId};
 use twinbpf_object::spec::ByteOrder;
+use twinbpf_object::{Object, Target, link};
 use twinbpf_trials::{Case, Need};
 
 fn main() -> ExitCode {
-    twinbpf_trials::run(vec![Case::new(
-        "the_running_kernels_types_are_read_whole",
-        &[Need::KernelTypes],
-        the_running_kernels_types_are_read_whole,
-    )])
+    twinbpf_trials::run(vec![
+        Case::new(
+            "the_running_kernels_types_are_read_whole",
+            &[Need::KernelTypes],
+            the_running_kernels_types_are_read_whole,
+        ),
+        Case::new(
+            "programs_are_adapted_to_the_running_kernel",
+            &[Need::KernelTypes],
+            programs_are_adapted_to_the_running_kernel,
+        ),
+    ])
+}
+
+/// Type and field names change only slowly; every expectation here is looked up in the same types, in another way.
+fn programs_are_adapted_to_the_running_kernel() {
+    let bytes = std::fs::read("/sys/kernel/btf/vmlinux").unwrap();
+    let btf = Arc::new(Btf::parse(&bytes, ByteOrder::HOST).unwrap());
+    let file = include_bytes!("../../../testdata/bpf/core_kernel.bpf.o");
+    let target = Target {
+        cpu_slots: 1,
+        page_size_bytes: 4096,
+        kernel_version: 0,
+        btf: Some(Arc::clone(&btf)),
+    };
+    let linked = link(&Object::parse(file).unwrap(), &target).unwrap();
+    let answer = |name: &str| {
+        let program = linked.programs.iter().find(|each| each.name == name);
+        u64::from(program.unwrap().insns[0].imm.cast_unsigned())
+    };
+    let task = composite(&btf, "task_struct");
+    for (name, field) in [("pid", "pid"), ("parent", "real_parent")] {
+        let member = task
+            .members
+            .iter()
+            .find(|each| btf.text(each.name) == field);
+        assert_eq!(
+            answer(name),
+            u64::from(member.unwrap().offset_bits) / 8,
+            "{name}"
+        );
+    }
+    assert_eq!(answer("task_size"), u64::from(task.size));
+    assert_eq!(
+        btf.name_of(TypeId(u32::try_from(answer("task_id")).unwrap())),
+        "task_struct"
+    );
+    for (name, expected) in [
+        ("comm_size", 16),
+        ("imagined", 0),
+        ("exe_file", 0),
+        ("head_size", 8),
+        ("iowait_right", 63),
+        ("pid_signed", 1),
+        ("list_matches", 1),
+        ("list_wrong", 0),
+        ("hash_value", 1),
+        ("none_such", 0),
+        ("sid_value", 3),
+    ] {
+        assert_eq!(answer(name), expected, "{name}");
+    }
+    // One of the two names a kernel has: `state` until 5.13, `__state` since.
+    assert_eq!(answer("state") + answer("underscored"), 1);
+    let missing = linked
+        .programs
+        .iter()
+        .filter(|each| !each.unavailable.is_empty());
+    let missing: Vec<_> = missing.map(|each| each.name.as_str()).collect();
+    assert_eq!(missing, ["reads_imagined"]);
+}
+
+fn composite<'a>(btf: &'a Btf, name: &'a str) -> &'a Composite {
+    let found = btf.named(name).find_map(|id| match btf.get(id) {
+        Some(Type::Struct(whole)) => Some(whole),
+        _ => None,
+    });
+    found.unwrap()
 }
 
 fn the_running_kernels_types_are_read_whole() {

@@ -100,6 +100,8 @@ impl SharedBytes {
     checked_access!(load_u64, store_u64, u64);
 
     /// Copies from the view into `to`, or answers `None` if the view is too short.
+    ///
+    /// 1, 2, 4 or 8 bytes are one access, so that a number that is aligned is never torn.
     pub fn copy_out(self, offset: usize, to: &mut [u8]) -> Option<()> {
         self.address(offset, to.len())?;
         let mut at = offset;
@@ -108,14 +110,22 @@ impl SharedBytes {
             word.copy_from_slice(&self.load_u64(at)?.to_ne_bytes());
             at += 8;
         }
-        for byte in words.into_remainder() {
-            *byte = self.load_u8(at)?;
-            at += 1;
+        match words.into_remainder() {
+            rest @ [_, _, _, _] => rest.copy_from_slice(&self.load_u32(at)?.to_ne_bytes()),
+            rest @ [_, _] => rest.copy_from_slice(&self.load_u16(at)?.to_ne_bytes()),
+            rest => {
+                for byte in rest {
+                    *byte = self.load_u8(at)?;
+                    at += 1;
+                }
+            }
         }
         Some(())
     }
 
     /// Copies `from` into the view, or answers `None` if the view is too short.
+    ///
+    /// 1, 2, 4 or 8 bytes are one access, so that a number that is aligned is never torn.
     pub fn copy_in(self, offset: usize, from: &[u8]) -> Option<()> {
         self.address(offset, from.len())?;
         let mut at = offset;
@@ -126,9 +136,15 @@ impl SharedBytes {
             self.store_u64(at, u64::from_ne_bytes(bytes))?;
             at += 8;
         }
-        for byte in words.remainder() {
-            self.store_u8(at, *byte)?;
-            at += 1;
+        match *words.remainder() {
+            [a, b, c, d] => self.store_u32(at, u32::from_ne_bytes([a, b, c, d]))?,
+            [a, b] => self.store_u16(at, u16::from_ne_bytes([a, b]))?,
+            ref rest => {
+                for byte in rest {
+                    self.store_u8(at, *byte)?;
+                    at += 1;
+                }
+            }
         }
         Some(())
     }

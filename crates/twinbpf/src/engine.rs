@@ -67,13 +67,12 @@ impl Engine {
     ///
     /// # Errors
     ///
-    /// If something that is needed cannot be read. Today's targets are small and known when the engine is opened.
+    /// If something that is needed cannot be read.
     pub fn target(&self, needs: &Needs) -> Result<Target> {
-        let _ = needs; // no need so far makes a target larger
-        Ok(match self {
-            Self::Kernel(kernel) => kernel.target(),
-            Self::Vm(vm) => vm.target(),
-        })
+        match self {
+            Self::Kernel(kernel) => kernel.target_for(needs),
+            Self::Vm(vm) => Ok(vm.target_for(needs)),
+        }
     }
 
     /// Creates a map without any object.

@@ -53,6 +53,7 @@ mod namespace;
 mod plain_value;
 mod program;
 mod raw_map;
+mod variable;
 mod walk;
 
 pub use engine::Engine;
@@ -65,6 +66,7 @@ pub use namespace::PrivateNetwork;
 pub use plain_value::PlainValue;
 pub use program::Program;
 pub use raw_map::{RawMap, UpdateMode};
+pub use variable::Variable;
 pub use walk::RawEntries;
 
 pub use twinbpf_kernel::Kernel;

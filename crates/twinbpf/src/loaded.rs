@@ -2,12 +2,13 @@
 
 use std::fmt;
 
-use twinbpf_object::{Code, Diagnosis, Error, MapSpec, Result};
+use twinbpf_object::{Code, Diagnosis, Error, MapSpec, Result, spec};
 use zerocopy::{Immutable, IntoBytes};
 
 use crate::map::Map;
 use crate::program::Program;
 use crate::raw_map::RawMap;
+use crate::variable::Variable;
 
 /// A loaded object: its maps and programs, in the object's order.
 ///
@@ -26,6 +27,7 @@ use crate::raw_map::RawMap;
 #[derive(Debug, Clone, Default)]
 pub struct Loaded {
     pub(crate) maps: Vec<(String, RawMap)>,
+    pub(crate) variables: Vec<(spec::Variable, RawMap)>,
     pub(crate) programs: Vec<Program>,
 }
 
@@ -57,6 +59,25 @@ impl Loaded {
             let names = self.maps.iter().map(|(name, _)| name.as_str());
             missing(Code::MAP_NOT_FOUND, "map", name, names)
         })
+    }
+
+    /// The global variables, in the object's order.
+    pub fn variables(&self) -> impl Iterator<Item = &spec::Variable> {
+        self.variables.iter().map(|(variable, _)| variable)
+    }
+
+    /// The global variable with this name, with a type, whose size is checked here, once.
+    ///
+    /// # Errors
+    ///
+    /// If there is no such variable, or the type does not have its size.
+    pub fn variable<T>(&self, name: &str) -> Result<Variable<T>> {
+        let found = self.variables.iter().find(|(each, _)| each.name == name);
+        let Some((variable, map)) = found else {
+            let names = self.variables().map(|each| each.name.as_str());
+            return Err(spec::no_variable(name, names).into());
+        };
+        Variable::new(variable, map)
     }
 
     /// The loaded programs, in the object's order.

@@ -116,6 +116,11 @@ impl<'a> Loader<'a> {
                 }),
             }
         }
+        for variable in &self.linked.variables {
+            if let Some(Ok(map)) = maps.get(variable.map.0) {
+                loaded.variables.push((variable.clone(), map.clone()));
+            }
+        }
         for (spec, map) in self.linked.maps.iter().zip(maps) {
             let name = spec.name.clone();
             match map {

@@ -149,6 +149,9 @@ fn no_access(spec: &MapSpec, operation: Operation, key: &PlainValue) -> Diagnosi
     .find(|(flag, _)| spec.flags.contains(*flag));
     match flag {
         Some((_, meaning)) => diagnosis.fact("created with", meaning),
+        None if spec.is_frozen => diagnosis
+            .fact("frozen", "when the object was loaded")
+            .help("set constants before loading: `Object::set_variable`"),
         None => diagnosis.help("the map may be frozen, which forbids user space to write it"),
     }
 }

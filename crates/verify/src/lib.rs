@@ -9,7 +9,8 @@ pub mod log;
 pub mod reason;
 
 use twinbpf_object::insn::Operation;
-use twinbpf_object::{Code, Error, Insn, InsnIndex};
+use twinbpf_object::link::LinkedProgram;
+use twinbpf_object::{Code, Diagnosis, Error, Insn, InsnIndex};
 
 pub use log::VerifierLog;
 
@@ -54,6 +55,39 @@ pub fn explain(error: Error, insns: &[Insn]) -> Error {
     })
 }
 
+/// Completes a report with what the linked program knows about the instruction: its source line where the log has none, and
+/// what CO-RE missed if the verifier met an instruction that the target has nothing for.
+#[must_use]
+pub fn locate(error: Error, program: &LinkedProgram) -> Error {
+    let Some(at) = error.diagnosis().place.insn.as_ref() else {
+        return error;
+    };
+    let at = InsnIndex(at.0);
+    let reason = program.unavailable_reason(at);
+    error.map(|mut diagnosis| {
+        if diagnosis.place.source.is_none() {
+            diagnosis.place.source = program.source_line(at);
+        }
+        match reason {
+            Some(reason) => unavailable(diagnosis, reason),
+            None => diagnosis,
+        }
+    })
+}
+
+/// The verifier only saw a call of a helper that does not exist.
+fn unavailable(mut diagnosis: Diagnosis, reason: &str) -> Diagnosis {
+    let row = Code::CORE_MISSING.row();
+    (diagnosis.code, diagnosis.kind) = (row.code, row.kind);
+    diagnosis.category = None;
+    diagnosis.message = reason.to_owned();
+    diagnosis.help = vec![CORE_HELP.to_owned()];
+    diagnosis
+}
+
+/// What to do where the target lacks something.
+pub const CORE_HELP: &str = "ask first with bpf_core_field_exists(), bpf_core_type_exists() or bpf_core_enum_value_exists()";
+
 /// The instruction as text, or what is wrong with its bytes.
 fn text_of(insns: &[Insn], at: InsnIndex) -> String {
     match insns.get(at.get()..).map(Operation::decode) {
@@ -65,9 +99,9 @@ fn text_of(insns: &[Insn], at: InsnIndex) -> String {
 
 #[cfg(test)]
 mod tests {
+    use twinbpf_object::ErrorKind;
     use twinbpf_object::diagnosis::Category;
     use twinbpf_object::insn::opcode;
-    use twinbpf_object::{Diagnosis, ErrorKind};
 
     use super::*;
 
@@ -142,5 +176,38 @@ mod tests {
             error.diagnosis().place.insn,
             Some((u32::MAX, "outside the program".into()))
         );
+    }
+
+    #[test]
+    fn a_missing_field_takes_the_place_of_the_call_the_verifier_did_not_know() {
+        let parse = |bytes| twinbpf_object::Object::parse(bytes).unwrap();
+        let object = parse(include_bytes!("../../../testdata/bpf/core.bpf.o"));
+        let types = parse(include_bytes!(
+            "../../../testdata/bpf/core_target_moved.bpf.o"
+        ));
+        let target = twinbpf_object::Target {
+            cpu_slots: 1,
+            page_size_bytes: 4096,
+            kernel_version: 0,
+            btf: types.btf,
+        };
+        let linked = twinbpf_object::link(&object, &target).unwrap();
+        let program = linked.programs.iter().find(|each| each.name == "load_gone");
+        let program = program.unwrap();
+        let refused = |at: u32| {
+            let text =
+                format!("{at}: (85) call unknown#195896080\ninvalid func unknown#195896080\n");
+            locate(explain(rejected(&text), &program.insns), program)
+        };
+        let error = refused(0);
+        let diagnosis = error.diagnosis();
+        assert_eq!(diagnosis.code, Code::CORE_MISSING);
+        assert_eq!(error.kind(), ErrorKind::Unsupported);
+        assert!(diagnosis.message.contains("`struct outer.gone`"), "{error}");
+        let source = diagnosis.place.source.as_ref().unwrap();
+        assert_eq!(source.text.trim(), "return outer->gone;");
+        assert!(diagnosis.kernel_text.is_some());
+        // Any other instruction keeps the verifier's reason.
+        assert_ne!(refused(1).diagnosis().code, Code::CORE_MISSING);
     }
 }

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
 use twinbpf_object::insn::{Insn, InsnIndex};
-use twinbpf_object::link::{LinkedFunction, LinkedProgram, ProgramTarget};
+use twinbpf_object::link::{LinkedFunction, LinkedProgram, ProgramTarget, SourceLines};
 use twinbpf_object::spec::ByteOrder;
 use twinbpf_object::{ProgramKind, Result};
 use twinbpf_vm::{Executor, Vm, VmConfig, VmProgram, Worker};
@@ -130,6 +130,8 @@ impl Ours {
                 start: InsnIndex(0),
             }],
             holes: Vec::new(),
+            lines: SourceLines::default(),
+            unavailable: Vec::new(),
         };
         Ok(Self {
             program: vm.load_program(&linked, &[])?,

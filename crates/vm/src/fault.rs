@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use twinbpf_object::diagnosis::{SourceLine, Stage};
 use twinbpf_object::{Code, Diagnosis, Error};
 
 /// Why and where a run ended abnormally.
@@ -15,6 +16,8 @@ pub struct Fault {
     pub insn: u32,
     /// That instruction as text.
     pub text: String,
+    /// The source line it comes from, if the object says so.
+    pub source: Option<Box<SourceLine>>,
 }
 
 /// What happened.
@@ -74,6 +77,11 @@ pub enum FaultKind {
     CallDepth,
     /// An operation that this engine does not have.
     Unsupported(&'static str),
+    /// Something that the target's types do not have (CO-RE): the program should have asked for it first.
+    Unavailable {
+        /// Type, field and access path.
+        reason: String,
+    },
     /// The instruction budget is used up.
     Budget {
         /// How many it was.
@@ -135,6 +143,7 @@ impl fmt::Display for FaultKind {
             Self::NoPacket => f.write_str("packet load without the context in r6"),
             Self::CallDepth => f.write_str("more than 8 nested calls"),
             Self::Unsupported(what) => write!(f, "{what} is not supported by this engine"),
+            Self::Unavailable { reason } => f.write_str(reason),
             Self::Budget { insns } => write!(f, "the budget of {insns} instructions is used up"),
             Self::Aborted => f.write_str("the run was aborted by another thread"),
             Self::Panicked => f.write_str("a helper panicked"),
@@ -159,6 +168,7 @@ impl From<Fault> for Error {
         let code = match fault.kind {
             FaultKind::Budget { .. } => Code::RUN_BUDGET,
             FaultKind::Aborted => Code::RUN_ABORTED,
+            FaultKind::Unavailable { .. } => Code::CORE_MISSING,
             FaultKind::Access { .. }
             | FaultKind::Bounds { .. }
             | FaultKind::NotAPointer { .. }
@@ -173,7 +183,12 @@ impl From<Fault> for Error {
             diagnosis = diagnosis
                 .help("compare the pointer that a lookup returns with NULL before using it");
         }
+        if let FaultKind::Unavailable { .. } = fault.kind {
+            diagnosis.stage = Stage::Run;
+            diagnosis = diagnosis.help(twinbpf_verify::CORE_HELP);
+        }
         diagnosis.place.insn = Some((fault.insn, fault.text));
+        diagnosis.place.source = fault.source.map(|source| *source);
         diagnosis.into()
     }
 }

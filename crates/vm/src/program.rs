@@ -6,9 +6,10 @@
 use std::sync::Arc;
 
 use twinbpf_object::abi::helper_name;
+use twinbpf_object::diagnosis::SourceLine;
 use twinbpf_object::insn::{Call, Displacement, Operation, WideValue};
-use twinbpf_object::link::{HoleKind, LinkedProgram};
-use twinbpf_object::{Code, Diagnosis, Error, Insn, MapIndex, ProgramKind, Result};
+use twinbpf_object::link::{HoleKind, LinkedProgram, SourceLines, Unavailable};
+use twinbpf_object::{Code, Diagnosis, Error, Insn, InsnIndex, MapIndex, ProgramKind, Result};
 
 use crate::code::{self, Op};
 use crate::handles::FIRST_FUNCTION_HANDLE;
@@ -33,6 +34,8 @@ pub(crate) struct Program {
     /// Slots of wide loads that stand for a map's first value, with the value's start and size.
     values: Vec<(usize, u32, u32)>,
     compiled: Option<Compiled>,
+    lines: SourceLines,
+    unavailable: Vec<Unavailable>,
 }
 
 impl VmProgram {
@@ -82,6 +85,8 @@ impl Program {
             maps: builder.used,
             values: builder.values,
             compiled: None,
+            lines: linked.lines.clone(),
+            unavailable: linked.unavailable.clone(),
         })
     }
 
@@ -133,6 +138,19 @@ impl Program {
     pub(crate) fn function_len(&self, start: usize) -> usize {
         let next = self.bounds.iter().find(|bound| **bound > start).copied();
         next.unwrap_or(self.code.len()).saturating_sub(start)
+    }
+
+    /// The source line of the instruction at `at`.
+    pub(crate) fn source(&self, at: InsnIndex) -> Option<SourceLine> {
+        let function = self.bounds.iter().rev().find(|start| **start <= at.get());
+        let start = u32::try_from(*function?).ok()?;
+        self.lines.find(at, InsnIndex(start))
+    }
+
+    /// Why CO-RE left the instruction at `at` without an answer.
+    pub(crate) fn unavailable_reason(&self, at: InsnIndex) -> Option<&str> {
+        let found = self.unavailable.iter().find(|each| each.at == at)?;
+        Some(&found.reason)
     }
 
     /// The instruction at `at` as text.

@@ -1,6 +1,8 @@
 //! What the parts of one vm share.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use twinbpf_object::btf::Btf;
 
 use crate::config::{Randomness, VmConfig};
 use crate::handles::Handles;
@@ -13,6 +15,8 @@ pub(crate) struct Shared {
     pub(crate) handles: Arc<Handles>,
     pub(crate) surroundings: Surroundings,
     pub(crate) config: VmConfig,
+    /// The host kernel's types, read when first needed.
+    pub(crate) types: OnceLock<Option<Arc<Btf>>>,
     /// Which worker slots are taken.
     pub(crate) slots: Mutex<Vec<bool>>,
 }

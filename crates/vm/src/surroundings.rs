@@ -1,7 +1,11 @@
 //! What programs can observe of the world around them: the clock, and whom they run for.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
+
+use twinbpf_object::btf::Btf;
+use twinbpf_object::spec::ByteOrder;
 
 use crate::config::{Clock, VmConfig};
 
@@ -56,6 +60,12 @@ impl Surroundings {
     pub(crate) fn advance(&self, nanoseconds: u64) {
         self.manual_ns.fetch_add(nanoseconds, Ordering::Relaxed);
     }
+}
+
+/// The types of the kernel below, if they can be read.
+pub(crate) fn host_types() -> Option<Arc<Btf>> {
+    let bytes = std::fs::read("/sys/kernel/btf/vmlinux").ok()?;
+    Btf::parse(&bytes, ByteOrder::HOST).ok().map(Arc::new)
 }
 
 fn host_comm() -> String {

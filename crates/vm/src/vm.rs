@@ -1,16 +1,17 @@
 //! The vm: one trust domain with its window, maps and programs.
 
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use twinbpf_object::link::{LinkedProgram, Target};
 use twinbpf_object::map_rules::{self, MapRefusal};
+use twinbpf_object::spec::Needs;
 use twinbpf_object::{Code, Diagnosis, Errno, Error, ErrorKind, MapSpec, Result};
 
 use crate::config::{Executor, VmConfig};
 use crate::maps::VmMap;
 use crate::program::{Program, VmProgram};
 use crate::shared::Shared;
-use crate::surroundings::Surroundings;
+use crate::surroundings::{Surroundings, host_types};
 use crate::window::Window;
 use crate::worker::Worker;
 
@@ -52,16 +53,28 @@ impl Vm {
             handles: Arc::default(),
             surroundings: Surroundings::new(&config),
             slots: Mutex::new(vec![false; slots]),
+            types: OnceLock::new(),
             config,
         })))
     }
 
-    /// What linking needs to know about this engine.
+    /// What linking needs to know about this engine to serve `needs`. The vm has no types of its own: it takes the host
+    /// kernel's, read only if CO-RE asks for any, and leaves them out where they cannot be read.
+    pub fn target_for(&self, needs: &Needs) -> Target {
+        let mut target = self.target();
+        if !needs.type_names.is_empty() {
+            target.btf = self.0.types.get_or_init(host_types).clone();
+        }
+        target
+    }
+
+    /// What linking needs to know about this engine, types left out.
     pub fn target(&self) -> Target {
         Target {
             cpu_slots: self.0.config.cpu_slots,
             page_size_bytes: u32::try_from(rustix::param::page_size()).unwrap_or(4096),
             kernel_version: KERNEL_VERSION,
+            btf: None,
         }
     }
 
@@ -72,13 +85,18 @@ impl Vm {
     /// With the kernel's errno: an attribute that breaks a rule of its kind, no room in the window, or a kind the vm lacks.
     pub fn create_map(&self, spec: &MapSpec) -> Result<VmMap> {
         map_rules::check(spec, &self.target()).map_err(|refusal| explain(spec, refusal))?;
-        VmMap::create(
+        let first_value = spec.initial_value()?;
+        let map = VmMap::create(
             &self.0.window,
             &self.0.handles,
             spec,
             self.0.config.cpu_slots,
         )
-        .map_err(|errno| refuse(spec, errno))
+        .map_err(|errno| refuse(spec, errno))?;
+        if let Some(value) = first_value {
+            map.begin(&value).map_err(|errno| refuse(spec, errno))?;
+        }
+        Ok(map)
     }
 
     /// Checks a program's shape and prepares it. `maps` are the live maps in the order of the linked object.

@@ -4,7 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use twinbpf_object::{Code, Diagnosis, Errno, Error, Result};
+use twinbpf_object::{Code, Diagnosis, Errno, Error, InsnIndex, Result};
 
 use crate::checked;
 use crate::config::Executor;
@@ -160,11 +160,20 @@ impl Worker {
             self.abort.store(false, Ordering::Relaxed);
         }
         let insn = u32::try_from(at).unwrap_or(u32::MAX);
+        let index = InsnIndex(insn);
+        let kind = match program.unavailable_reason(index) {
+            Some(reason) if matches!(kind, FaultKind::Unavailable { .. }) => {
+                let reason = reason.to_owned();
+                FaultKind::Unavailable { reason }
+            }
+            _ => kind,
+        };
         Fault {
             kind,
             program: program.name.clone(),
             insn,
             text: program.text(at),
+            source: program.source(index).map(Box::new),
         }
     }
 }

@@ -11,6 +11,7 @@ mod ending;
 mod events;
 mod session;
 mod types;
+mod variables;
 mod view;
 mod watch;
 
@@ -40,6 +41,8 @@ pub(crate) fn run(args: &RunArgs, output: &Output) -> Result<Exit, Failure> {
     refuse_capture_in_kernel(args)?;
     let hook = hook(args);
     prepare_types(&mut object, args, hook.as_ref(), output)?;
+    variables::apply(&mut object, &args.variables)
+        .map_err(|error| error.in_file(args.object.display().to_string()))?;
     if !args.command.is_empty() {
         let network = PrivateNetwork::enter()?;
         output.talk(&format!("network: {network}"));

@@ -1,12 +1,14 @@
 //! Maps under observation: what they hold, and what changed since the last look.
 //!
 //! Zeros are left out: an array is born full of them, and a counter that never moved says nothing. A value that falls back
-//! to zero is a change all the same.
+//! to zero is a change all the same. Sections of global variables show each variable by its name; constants are not watched.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use serde::{Serialize, Serializer};
 use twinbpf::map_rules::is_per_cpu;
+use twinbpf::spec::Variable;
 use twinbpf::{Code, Diagnosis, Loaded, MapKind, PlainValue, RawMap, Result};
 
 /// The maps that a run prints.
@@ -17,8 +19,19 @@ pub(super) struct Watch(Vec<Watched>);
 struct Watched {
     name: String,
     map: RawMap,
+    /// The global variables in its value, if it is a section of them.
+    variables: Vec<Variable>,
     /// What was not zero at the last look.
-    last: BTreeMap<PlainValue, PlainValue>,
+    last: BTreeMap<Label, PlainValue>,
+}
+
+/// What an entry is found by.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Label {
+    /// The key of an element.
+    Key(PlainValue),
+    /// The name of a global variable.
+    Variable(String),
 }
 
 /// The entries of one map that are to be printed, in the order of their keys.
@@ -31,8 +44,7 @@ pub(super) struct MapEntries {
 /// One entry; without a value, it was removed.
 #[derive(Debug, Serialize)]
 pub(super) struct Entry {
-    #[serde(serialize_with = "plain")]
-    pub(super) key: PlainValue,
+    pub(super) key: Label,
     #[serde(serialize_with = "plain_or_null")]
     pub(super) value: Option<PlainValue>,
 }
@@ -46,11 +58,13 @@ impl Watch {
             if !is_walkable(map.spec().kind) {
                 return Err(not_walkable(name, map.spec().kind).into());
             }
-            watched.push(Watched::new(name, map));
+            watched.push(Watched::new(loaded, name, map));
         }
         if names.is_empty() {
-            let all = loaded.maps().filter(|(_, spec, _)| is_walkable(spec.kind));
-            watched.extend(all.map(|(name, _, map)| Watched::new(name, map)));
+            let all = loaded
+                .maps()
+                .filter(|(_, spec, _)| is_walkable(spec.kind) && !spec.is_frozen);
+            watched.extend(all.map(|(name, _, map)| Watched::new(loaded, name, map)));
         }
         Ok(Self(watched))
     }
@@ -82,10 +96,14 @@ impl Watch {
 }
 
 impl Watched {
-    fn new(name: &str, map: &RawMap) -> Self {
+    fn new(loaded: &Loaded, name: &str, map: &RawMap) -> Self {
+        // A run loads all maps of its object or none, so the variables' positions are those of the loaded maps.
+        let position = loaded.maps().position(|(each, ..)| each == name);
+        let is_inside = |variable: &&Variable| Some(variable.map.0) == position;
         Self {
             name: name.to_owned(),
             map: map.clone(),
+            variables: loaded.variables().filter(is_inside).cloned().collect(),
             last: BTreeMap::new(),
         }
     }
@@ -93,16 +111,14 @@ impl Watched {
     fn changes(&mut self) -> Result<Vec<Entry>> {
         let mut now = BTreeMap::new();
         let mut zeros = Vec::new();
-        for entry in self.map.entries() {
-            let (key, value) = entry?;
-            let key = PlainValue::from(&key[..]);
+        for (key, value) in self.entries()? {
             if value.iter().any(|byte| *byte != 0) {
                 now.insert(key, self.shown(&value));
             } else if self.last.contains_key(&key) {
                 zeros.push((key, self.shown(&value)));
             }
         }
-        let mut changes: BTreeMap<PlainValue, Option<PlainValue>> = self
+        let mut changes: BTreeMap<Label, Option<PlainValue>> = self
             .last
             .keys()
             .filter(|key| !now.contains_key(key))
@@ -117,6 +133,25 @@ impl Watched {
         self.last = now;
         let entries = changes.into_iter().map(|(key, value)| Entry { key, value });
         Ok(entries.collect())
+    }
+
+    /// What the map holds now: its elements, or its variables.
+    fn entries(&self) -> Result<Vec<(Label, Vec<u8>)>> {
+        let mut entries = Vec::new();
+        for entry in self.map.entries() {
+            let (key, value) = entry?;
+            if self.variables.is_empty() {
+                entries.push((Label::Key(PlainValue::from(&key[..])), value));
+                continue;
+            }
+            entries.extend(self.variables.iter().filter_map(|variable| {
+                let start = usize::try_from(variable.offset).ok()?;
+                let size = usize::try_from(variable.size).ok()?;
+                let bytes = value.get(start..)?.get(..size)?;
+                Some((Label::Variable(variable.name.clone()), bytes.to_vec()))
+            }));
+        }
+        Ok(entries)
     }
 
     /// A value for people: numbers of all CPUs are added up.
@@ -139,10 +174,28 @@ impl Watched {
 }
 
 impl Entry {
-    fn present((key, value): (&PlainValue, &PlainValue)) -> Self {
+    fn present((key, value): (&Label, &PlainValue)) -> Self {
         Self {
             key: key.clone(),
             value: Some(value.clone()),
+        }
+    }
+}
+
+impl fmt::Display for Label {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Key(key) => key.fmt(f),
+            Self::Variable(name) => f.write_str(name),
+        }
+    }
+}
+
+impl Serialize for Label {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Key(key) => plain(key, serializer),
+            Self::Variable(name) => serializer.serialize_str(name),
         }
     }
 }

@@ -6,7 +6,7 @@ use twinbpf_trials::Case;
 use crate::support::{User, Workshop};
 
 pub(crate) fn cases() -> Vec<Case> {
-    let cases: [(&str, fn()); 3] = [
+    let cases: [(&str, fn()); 4] = [
         (
             "maps_keep_the_order_of_the_file",
             maps_keep_the_order_of_the_file,
@@ -18,6 +18,10 @@ pub(crate) fn cases() -> Vec<Case> {
         (
             "a_missing_license_stays_missing",
             a_missing_license_stays_missing,
+        ),
+        (
+            "variables_are_shown_with_what_they_start_with",
+            variables_are_shown_with_what_they_start_with,
         ),
     ];
     cases
@@ -72,4 +76,29 @@ fn a_missing_license_stays_missing() {
         .run(&["inspect", "no_license.bpf.o", "--json"])
         .last_document();
     assert_eq!(document["license"], json!(null));
+}
+
+fn variables_are_shown_with_what_they_start_with() {
+    let workshop = Workshop::new(User::Myself);
+    workshop.put_fixture("globals.bpf.o");
+    workshop.put_fixture("globals_print.bpf.o");
+    let answer = workshop.run(&["inspect", "globals.bpf.o"]);
+    for part in [
+        "  .rodata      array  4    10     1        0x480  -        -\n",
+        "  limit        .rodata      0x4     2      1000\n",
+        "  total        .data        0x0     8      5000000000\n",
+        "  seen         .bss         0x10    8      0\n",
+    ] {
+        assert!(answer.stdout.contains(part), "{part:?}: {answer:?}");
+    }
+    let document = workshop
+        .run(&["inspect", "globals_print.bpf.o", "--json"])
+        .last_document();
+    assert_eq!(
+        document["variables"],
+        json!([{
+            "name": "print.format", "map": ".rodata", "offset": 0, "size_bytes": 18,
+            "is_static": true, "is_constant": true, "value": "\"len %u of socket\\n\"",
+        }])
+    );
 }

@@ -16,6 +16,7 @@ mod sender;
 mod support;
 #[path = "../../../twinbpf/examples/sockex1/traffic.rs"]
 mod traffic;
+mod variables;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -33,6 +34,7 @@ fn main() -> ExitCode {
     cases.extend(endings::cases());
     cases.extend(errors::cases());
     cases.extend(inspection::cases());
+    cases.extend(variables::cases());
     let exit = twinbpf_trials::run(cases);
     programs.remove();
     exit

@@ -1,6 +1,7 @@
 //! The kernel engine on the running kernel. Needs the privilege to use `bpf(2)`; without it every case shows as ignored.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod core;
 mod map_rules;
 mod maps;
 mod programs;
@@ -10,9 +11,14 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     twinbpf_trials::run(
-        [map_rules::cases(), maps::cases(), programs::cases()]
-            .into_iter()
-            .flatten()
-            .collect(),
+        [
+            core::cases(),
+            map_rules::cases(),
+            maps::cases(),
+            programs::cases(),
+        ]
+        .into_iter()
+        .flatten()
+        .collect(),
     )
 }

@@ -54,6 +54,16 @@ pub(crate) fn cases() -> Vec<Case> {
             &[Need::Kernel],
             a_kind_the_kernel_does_not_know_names_the_release_that_does,
         ),
+        Case::new(
+            "maps::a_frozen_map_starts_with_its_value_and_keeps_it",
+            &[Need::Kernel],
+            a_frozen_map_starts_with_its_value_and_keeps_it,
+        ),
+        Case::new(
+            "maps::a_part_of_a_value_is_written_alone_mapped_or_not",
+            &[Need::Kernel],
+            a_part_of_a_value_is_written_alone_mapped_or_not,
+        ),
     ]
 }
 
@@ -190,5 +200,43 @@ fn a_kind_the_kernel_does_not_know_names_the_release_that_does() {
             error.to_string().contains("came with Linux 6.19"),
             "{error}"
         );
+    }
+}
+
+fn a_frozen_map_starts_with_its_value_and_keeps_it() {
+    for flags in [0, MapFlags::MMAPABLE.0] {
+        let mut spec = MapSpec::new(".rodata", MapKind::Array, 4, 8, 1);
+        spec.flags = MapFlags(flags | MapFlags::RDONLY_PROG.0);
+        spec.initial = Some(std::sync::Arc::from([1, 2, 3]));
+        spec.is_frozen = true;
+        let map = KernelMap::create(&spec).unwrap();
+        let mut value = [9; 8];
+        map.lookup(&[0; 4], &mut value).unwrap();
+        assert_eq!(value, [1, 2, 3, 0, 0, 0, 0, 0]);
+        assert_eq!(map.update(&[0; 4], &[0; 8], 0), Err(Errno::EPERM));
+        assert_eq!(map.write_part(0, &[9]), Err(Errno::EPERM));
+        let mut part = [0; 2];
+        map.read_part(1, &mut part).unwrap();
+        assert_eq!(part, [2, 3]);
+    }
+}
+
+fn a_part_of_a_value_is_written_alone_mapped_or_not() {
+    for flags in [MapFlags(0), MapFlags::MMAPABLE] {
+        let mut spec = MapSpec::new(".data", MapKind::Array, 4, 12, 1);
+        spec.flags = flags;
+        spec.initial = Some(std::sync::Arc::from([7; 12]));
+        let map = KernelMap::create(&spec).unwrap();
+        map.write_part(4, &[1, 2, 3, 4]).unwrap();
+        let mut value = [0; 12];
+        map.lookup(&[0; 4], &mut value).unwrap();
+        assert_eq!(value, [7, 7, 7, 7, 1, 2, 3, 4, 7, 7, 7, 7]);
+        // What is behind the value lies in the mapping, but not in the map.
+        assert_eq!(map.write_part(9, &[0; 4]), Err(Errno::EINVAL));
+        assert_eq!(map.read_part(usize::MAX, &mut [0; 2]), Err(Errno::EINVAL));
+        map.update(&[0; 4], &[5; 12], 0).unwrap();
+        let mut part = [0; 4];
+        map.read_part(8, &mut part).unwrap();
+        assert_eq!(part, [5; 4]);
     }
 }

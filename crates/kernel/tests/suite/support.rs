@@ -1,7 +1,7 @@
 //! What the tests on the real kernel share: the decision to skip, small programs, open descriptors.
 
 use twinbpf_object::insn::{Insn, opcode};
-use twinbpf_object::link::{LinkedFunction, ProgramTarget};
+use twinbpf_object::link::{LinkedFunction, ProgramTarget, SourceLines};
 use twinbpf_object::{Hole, HoleKind, InsnIndex, LinkedProgram, MapIndex, ProgramKind};
 
 /// The number of open descriptors of this process.
@@ -49,6 +49,8 @@ pub(crate) fn program(kind: ProgramKind, insns: Vec<Insn>, holes: Vec<Hole>) -> 
             start: InsnIndex(0),
         }],
         holes,
+        lines: SourceLines::default(),
+        unavailable: Vec::new(),
     }
 }
 

@@ -11,16 +11,21 @@
 //!
 //! Source: the kernel's `Documentation/bpf/btf.rst`, and what clang and `pahole` write.
 
+mod ext;
+mod flavour;
 mod header;
 mod kinds;
 mod layout;
 mod read;
 mod types;
 
+use std::fmt;
 use std::ops::Range;
 
 use crate::diagnosis::{Code, Diagnosis, Error};
 
+pub use ext::{Ext, LineRecord, Placed, RelocationKind, RelocationRecord};
+pub use flavour::essential_name;
 pub use types::{
     Array, Bitfield, Composite, DataSection, Enumeration, Enumerator, Function, FunctionPrototype,
     Integer, IntegerEncoding, Linkage, Member, Name, Parameter, SectionVariable, Tag, Type, TypeId,
@@ -31,7 +36,7 @@ pub use types::{
 ///
 /// INVARIANT: every [`Name`] in `types` is the start of a NUL-terminated text in `strings`, and every [`TypeId`] in them is a
 /// position in `types`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Btf {
     /// By number; the first is [`Type::Void`].
     types: Vec<Type>,
@@ -70,6 +75,23 @@ impl Btf {
         rest.split('\0').next().unwrap_or_default()
     }
 
+    /// Whether a text can start at this offset of the strings.
+    fn has_name(&self, name: Name) -> bool {
+        // The strings end with a NUL, so every text that starts inside them also ends there.
+        usize::try_from(name.0)
+            .is_ok_and(|at| at < self.strings.len() && self.strings.is_char_boundary(at))
+    }
+
+    /// The first two bytes of a name, its final NUL counted as one; NULs if it is empty.
+    pub(crate) fn start_of(&self, name: Name) -> [u8; 2] {
+        usize::try_from(name.0)
+            .ok()
+            .filter(|at| *at > 0)
+            .and_then(|at| self.strings.as_bytes().get(at..)?.first_chunk())
+            .copied()
+            .unwrap_or_default()
+    }
+
     /// The name of a type; empty if it has none.
     pub fn name_of(&self, id: TypeId) -> &str {
         self.get(id)
@@ -97,6 +119,16 @@ impl Btf {
     fn ids(&self) -> impl ExactSizeIterator<Item = TypeId> + use<> {
         let range: Range<u32> = 0..u32::try_from(self.types.len()).unwrap_or(u32::MAX);
         range.map(TypeId)
+    }
+}
+
+/// Sizes only: a kernel's types would be hundreds of megabytes of text.
+impl fmt::Debug for Btf {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Btf")
+            .field("types", &self.types.len())
+            .field("string_bytes", &self.strings.len())
+            .finish()
     }
 }
 

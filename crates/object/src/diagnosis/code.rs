@@ -79,10 +79,15 @@ codes! {
     RELOCATION_MALFORMED = "O016", BadObject, Parse, "a relocation points nowhere";
     INSN_MALFORMED = "O017", BadObject, Parse, "an instruction is not valid BPF";
     NO_PROGRAMS = "O018", BadObject, Parse, "the object has no programs";
+    DATA_MALFORMED = "O019", BadObject, Parse, "a section of global variables is malformed";
     UNRESOLVED_SYMBOL = "L001", BadObject, Link, "a reference to something the object does not define";
     UNSUPPORTED_REFERENCE = "L002", Unsupported, Link, "a kind of reference that is not supported yet";
     CALL_OUTSIDE = "L003", BadObject, Link, "a call leaves the code of its object";
     LINK_TOO_LARGE = "L004", Limit, Link, "the programs are too large together";
+    CORE_MISSING = "L005", Unsupported, Link, "the program needs a type or field that the target does not have";
+    CORE_AMBIGUOUS = "L006", Unsupported, Link, "the target has several types of one name that disagree";
+    CORE_MALFORMED = "L007", BadObject, Link, "a CO-RE relocation does not fit its type or instruction";
+    TARGET_TYPES_MISSING = "L008", Unsupported, Link, "the target's types are needed and not known";
     MAP_INVALID = "M001", Rejected, CreateMap, "a map attribute breaks a rule of its map type";
     MAP_PERMISSION = "M002", Permission, CreateMap, "no privilege to create this map";
     MAP_NO_MEMORY = "M003", Limit, CreateMap, "not enough memory for this map";
@@ -94,6 +99,8 @@ codes! {
     MAP_FULL = "M009", Limit, MapOperation, "the map is full";
     MAP_KEY_NOT_FOUND = "M010", NotFound, MapOperation, "the key is not in the map";
     MAP_KEY_EXISTS = "M011", Exists, MapOperation, "the key is already in the map";
+    VARIABLE_NOT_FOUND = "M012", NotFound, MapOperation, "there is no global variable with this name";
+    VARIABLE_SIZE = "M013", Usage, MapOperation, "the value does not fit the global variable";
     PROGRAM_UNTYPED = "P001", Usage, LoadProgram, "the section name says no program type and none was given";
     PROGRAM_PERMISSION = "P002", Permission, LoadProgram, "no privilege to load this program";
     PROGRAM_UNSUPPORTED = "P003", Unsupported, LoadProgram, "this kernel or engine lacks the program type or a feature it needs";

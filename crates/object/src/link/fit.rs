@@ -31,6 +31,7 @@ mod tests {
         cpu_slots: 6,
         page_size_bytes: 4096,
         kernel_version: 0,
+        btf: None,
     };
 
     fn entries(kind: MapKind, max_entries: u32) -> u32 {

@@ -3,16 +3,20 @@
 mod fit;
 mod gather;
 mod hole;
+mod lines;
 mod resolve;
 
 pub use hole::{Hole, HoleKind, ProgramTarget};
+pub use lines::SourceLines;
 
+pub use crate::core::Unavailable;
 pub use crate::target::Target;
 
 use crate::abi::{AttachKind, ProgramKind};
-use crate::diagnosis::{Code, Diagnosis, Error, Result};
+use crate::core::Adapted;
+use crate::diagnosis::{Code, Diagnosis, Error, Result, SourceLine};
 use crate::insn::{Insn, InsnIndex};
-use crate::spec::{ByteOrder, MapSpec, Object, ProgramSpec};
+use crate::spec::{ByteOrder, MapSpec, Object, ProgramSpec, Variable};
 
 /// Most instructions all programs of one object may have together. A program's subprograms are copied behind it, so
 /// without a limit a small object could ask for the square of its size.
@@ -26,7 +30,8 @@ const MOST_INSNS: usize = 1 << 24;
 /// # Errors
 ///
 /// If a program refers to something the object does not define ([`Code::UNRESOLVED_SYMBOL`]) or to something not
-/// supported yet ([`Code::UNSUPPORTED_REFERENCE`]): global data, kernel functions and variables, CO-RE, the other byte order.
+/// supported yet ([`Code::UNSUPPORTED_REFERENCE`]): kernel functions and variables, the other byte order; or if a
+/// CO-RE relocation is malformed, ambiguous, or the target's types are needed and not known.
 /// What only a program that is not loaded by itself lacks goes to [`Linked::left_out`] instead.
 ///
 /// # Examples
@@ -36,7 +41,7 @@ const MOST_INSNS: usize = 1 << 24;
 ///
 /// let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../testdata/bpf/sockex1_legacy20.bpf.o");
 /// let object = Object::parse(&std::fs::read(path)?)?;
-/// let target = Target { cpu_slots: 4, page_size_bytes: 4096, kernel_version: 0x0006_1200 };
+/// let target = Target { cpu_slots: 4, page_size_bytes: 4096, kernel_version: 0x0006_1200, btf: None };
 /// let linked = link(&object, &target)?;
 /// assert_eq!(linked.programs[0].holes.len(), 1); // the map
 /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -51,12 +56,14 @@ pub fn link(object: &Object, target: &Target) -> Result<Linked> {
             .iter()
             .map(|map| fit::fit(map, target))
             .collect(),
+        variables: object.variables.clone(),
         programs: Vec::with_capacity(object.programs.len()),
         left_out: Vec::new(),
     };
+    let adapted = Adapted::new(object, target);
     let mut total: usize = 0;
     for program in &object.programs {
-        match link_program(object, program) {
+        match link_program(object, program, &adapted) {
             Ok(program) => {
                 total = total.saturating_add(program.insns.len());
                 check_total(total)?;
@@ -72,9 +79,13 @@ pub fn link(object: &Object, target: &Target) -> Result<Linked> {
     Ok(linked)
 }
 
-fn link_program(object: &Object, program: &ProgramSpec) -> Result<LinkedProgram> {
+fn link_program(
+    object: &Object,
+    program: &ProgramSpec,
+    adapted: &Adapted,
+) -> Result<LinkedProgram> {
     let gathered = gather::gather(object, program)?;
-    let resolved = resolve::resolve(object, program, &gathered)?;
+    let resolved = resolve::resolve(object, program, &gathered, adapted)?;
     Ok(LinkedProgram {
         name: program.name.clone(),
         section: program.section.clone(),
@@ -87,16 +98,14 @@ fn link_program(object: &Object, program: &ProgramSpec) -> Result<LinkedProgram>
         insns: resolved.insns,
         functions: gathered.functions(object, program),
         holes: resolved.holes,
+        lines: resolved.lines,
+        unavailable: resolved.unavailable,
     })
 }
 
 /// Programs read memory in the order they were compiled for, and both engines run on this machine.
 fn check_byte_order(object: &Object) -> Result<()> {
-    let host = if cfg!(target_endian = "big") {
-        ByteOrder::Big
-    } else {
-        ByteOrder::Little
-    };
+    let host = ByteOrder::HOST;
     if object.byte_order == host {
         return Ok(());
     }
@@ -126,6 +135,8 @@ pub struct Linked {
     pub version: Option<u32>,
     /// Maps in the object's order. [`HoleKind::Map`] points here.
     pub maps: Vec<MapSpec>,
+    /// Global variables; each lies in one of the maps.
+    pub variables: Vec<Variable>,
     /// Programs in the object's order.
     pub programs: Vec<LinkedProgram>,
     /// Programs that could not be linked, and need not be: those the object does not load by itself (`SEC("?..")`).
@@ -166,6 +177,25 @@ pub struct LinkedProgram {
     pub functions: Vec<LinkedFunction>,
     /// What the engine has to fill in, ascending by instruction.
     pub holes: Vec<Hole>,
+    /// Where the instructions come from in the source.
+    pub lines: SourceLines,
+    /// Instructions that CO-RE found nothing for, ascending: each is a call that no engine has.
+    pub unavailable: Vec<Unavailable>,
+}
+
+impl LinkedProgram {
+    /// The source line that an instruction comes from, if the object says so.
+    pub fn source_line(&self, at: InsnIndex) -> Option<SourceLine> {
+        let function = self.functions.iter().rev().find(|each| each.start <= at);
+        self.lines
+            .find(at, function.map_or(InsnIndex(0), |each| each.start))
+    }
+
+    /// Why an instruction is unavailable, if CO-RE found nothing for it.
+    pub fn unavailable_reason(&self, at: InsnIndex) -> Option<&str> {
+        let found = self.unavailable.iter().find(|each| each.at == at)?;
+        Some(&found.reason)
+    }
 }
 
 /// A function within a linked program.

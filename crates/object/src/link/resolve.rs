@@ -1,11 +1,12 @@
 //! One program's instructions: functions one behind the other, calls made relative, the rest turned into holes.
 
+use crate::core::Adapted;
 use crate::diagnosis::{Code, Diagnosis, Error, Result};
 use crate::insn::{Insn, InsnIndex, opcode};
 use crate::spec::{Function, FunctionIndex, Object, ProgramSpec, Reference, ReferenceTo};
 
 use super::gather::Gathered;
-use super::{Hole, HoleKind};
+use super::{Hole, HoleKind, SourceLines, Unavailable};
 
 const CALL: u8 = opcode::JMP | opcode::CALL;
 
@@ -14,6 +15,8 @@ const CALL: u8 = opcode::JMP | opcode::CALL;
 pub(super) struct Resolved {
     pub(super) insns: Vec<Insn>,
     pub(super) holes: Vec<Hole>,
+    pub(super) lines: SourceLines,
+    pub(super) unavailable: Vec<Unavailable>,
 }
 
 /// One function while its instructions are copied behind the others'.
@@ -34,10 +37,13 @@ pub(super) fn resolve(
     object: &Object,
     program: &ProgramSpec,
     gathered: &Gathered,
+    adapted: &Adapted,
 ) -> Result<Resolved> {
     let mut resolved = Resolved {
         insns: Vec::new(),
         holes: Vec::new(),
+        lines: SourceLines::new(object.btf.clone()),
+        unavailable: Vec::new(),
     };
     for (index, start) in &gathered.order {
         let Some(function) = object.functions.get(index.0) else {
@@ -50,9 +56,10 @@ pub(super) fn resolve(
             function,
             start: *start,
         };
-        linking.check_independent()?;
         linking.check_numbers()?;
         resolved.insns.extend_from_slice(&function.insns);
+        resolved.lines.extend(*start, &function.lines);
+        linking.adapt(adapted, *index, &mut resolved)?;
         for reference in &function.references {
             linking.apply(reference, &mut resolved)?;
         }
@@ -61,18 +68,25 @@ pub(super) fn resolve(
 }
 
 impl Linking<'_> {
-    /// Nothing in the function waits for the target's types.
-    fn check_independent(&self) -> Result<()> {
-        let Some(first) = self.function.target_dependent.first() else {
-            return Ok(());
-        };
-        let count = self.function.target_dependent.len();
-        let message = format!(
-            "{count} of the {} instructions of `{}` depend on the target's types (CO-RE), which is not supported yet",
-            self.function.insns.len(),
-            self.function.name
-        );
-        Err(self.error(Code::UNSUPPORTED_REFERENCE, *first, message))
+    /// Adapts the function's instructions to the target's types.
+    fn adapt(
+        &self,
+        adapted: &Adapted,
+        index: FunctionIndex,
+        resolved: &mut Resolved,
+    ) -> Result<()> {
+        let relocations = &self.function.type_relocations;
+        let insns = resolved.insns.get_mut(self.start.get()..);
+        let unavailable = adapted
+            .apply(index, relocations, insns.unwrap_or_default())
+            .map_err(|(at, error)| self.located(error, at))?;
+        resolved
+            .unavailable
+            .extend(unavailable.into_iter().map(|each| Unavailable {
+                at: InsnIndex(self.start.0.saturating_add(each.at.0)),
+                ..each
+            }));
+        Ok(())
     }
 
     /// No instruction holds a number that only a running system can give: an object must name what it means.
@@ -138,7 +152,7 @@ impl Linking<'_> {
             } => Err(self.extern_error(name, *is_declared, reference.at)),
             ReferenceTo::Section { name, offset } => {
                 let message = format!(
-                    "the program uses section `{name}` (offset {offset:#x}), and global variables are not supported yet"
+                    "the program uses section `{name}` (offset {offset:#x}), which is neither code, maps nor variables"
                 );
                 Err(self.error(Code::UNSUPPORTED_REFERENCE, reference.at, message))
             }
@@ -218,10 +232,19 @@ impl Linking<'_> {
     }
 
     fn error(&self, code: Code, at: InsnIndex, message: String) -> Error {
-        let mut diagnosis = Diagnosis::new(code, message).in_program(&self.program.name);
-        diagnosis.place.section = Some(self.function.section.clone());
+        self.located(Diagnosis::new(code, message).into(), at)
+    }
+
+    /// Adds program, section, offset and source line of an instruction of the function.
+    fn located(&self, error: Error, at: InsnIndex) -> Error {
         let slot = u64::from(self.function.offset.0).saturating_add(u64::from(at.0));
-        diagnosis.place.offset = Some(slot.saturating_mul(8));
-        diagnosis.into()
+        let mut lines = SourceLines::new(self.object.btf.clone());
+        lines.extend(InsnIndex(0), &self.function.lines);
+        error.map(|mut diagnosis| {
+            diagnosis.place.source = lines.find(at, InsnIndex(0));
+            diagnosis
+                .at(&self.function.section, slot.saturating_mul(8))
+                .in_program(&self.program.name)
+        })
     }
 }

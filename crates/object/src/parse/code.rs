@@ -266,7 +266,9 @@ fn function(section: &Section<'_>, extent: Extent<'_>, order: ByteOrder) -> Resu
         linkage: extent.linkage,
         insns,
         references: Vec::new(),
-        target_dependent: Vec::new(),
+        type_relocations: Vec::new(),
+        type_id: None,
+        lines: Vec::new(),
     })
 }
 

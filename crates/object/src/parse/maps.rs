@@ -17,6 +17,8 @@ pub(super) struct Maps {
     pub(super) specs: Vec<MapSpec>,
     /// Maps by section and offset of their definition.
     places: BTreeMap<(SectionIndex, u64), MapIndex>,
+    /// Maps of global variables by section.
+    data: BTreeMap<SectionIndex, MapIndex>,
 }
 
 /// One section of maps, as its two readers need it.
@@ -52,6 +54,19 @@ impl Maps {
     /// The map whose definition starts here.
     pub(super) fn starting_at(&self, section: SectionIndex, offset: u64) -> Option<MapIndex> {
         self.places.get(&(section, offset)).copied()
+    }
+
+    /// The map that holds a section of global variables.
+    pub(super) fn holding(&self, section: SectionIndex) -> Option<MapIndex> {
+        self.data.get(&section).copied()
+    }
+
+    /// Adds the map that holds a section of global variables.
+    pub(super) fn add_data(&mut self, section: SectionIndex, spec: MapSpec) -> MapIndex {
+        let index = MapIndex(self.specs.len());
+        self.data.insert(section, index);
+        self.specs.push(spec);
+        index
     }
 }
 
@@ -226,7 +241,7 @@ fn resolve_inner(specs: &mut [MapSpec], legacy: &[LegacyMap<'_>]) -> Result<()> 
 fn offset_of(spec: &MapSpec) -> u64 {
     match spec.origin {
         MapOrigin::Legacy { offset, .. } | MapOrigin::Btf { offset } => offset,
-        MapOrigin::Caller => 0,
+        MapOrigin::Data | MapOrigin::Caller => 0,
     }
 }
 

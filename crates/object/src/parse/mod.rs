@@ -9,14 +9,15 @@
 
 mod btf_maps;
 mod code;
+mod data;
 mod externs;
 mod legacy_maps;
 mod maps;
 mod programs;
 mod references;
 mod role;
-mod target_types;
 mod texts;
+mod type_records;
 
 use crate::diagnosis::{Code, Diagnosis, Result};
 use crate::elf::Elf;
@@ -42,12 +43,14 @@ impl Object {
         let mut elf = Elf::parse(bytes)?;
         let mut warnings = std::mem::take(&mut elf.warnings);
         let texts = texts::read(&elf, &mut warnings)?;
-        let maps = maps::read(&elf, &mut warnings)?;
+        let mut maps = maps::read(&elf, &mut warnings)?;
+        let has_maps = !maps.specs.is_empty();
+        let variables = data::read(&elf, &mut maps, &mut warnings)?;
         let mut code = code::read(&elf, &mut warnings)?;
         references::resolve(&elf, &maps, &mut code)?;
-        target_types::mark(&elf, &mut code)?;
+        let btf = type_records::read(&elf, &mut code, &mut warnings)?;
         let programs = programs::find(&code, &mut warnings);
-        if programs.is_empty() && maps.specs.is_empty() {
+        if programs.is_empty() && !has_maps {
             return Err(Diagnosis::new(
                 Code::NO_PROGRAMS,
                 "the object has neither programs nor maps",
@@ -59,8 +62,10 @@ impl Object {
             license: texts.license,
             version: texts.version,
             maps: maps.specs,
+            variables,
             programs,
             functions: code.functions,
+            btf,
             sections: section_list(&elf),
             warnings,
         })

@@ -199,10 +199,13 @@ impl Resolver<'_, '_> {
                 section.size
             ));
         }
-        Ok(ReferenceTo::Section {
-            name: name.to_owned(),
-            offset,
-        })
+        match (self.maps.holding(index), u32::try_from(offset)) {
+            (Some(map), Ok(offset)) => Ok(ReferenceTo::MapValue { map, offset }),
+            _ => Ok(ReferenceTo::Section {
+                name: name.to_owned(),
+                offset,
+            }),
+        }
     }
 
     /// Calls, and addresses of functions, that the compiler already made relative to the instruction.

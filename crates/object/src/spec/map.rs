@@ -1,6 +1,9 @@
 //! A map before it exists: everything `BPF_MAP_CREATE` needs.
 
+use std::sync::Arc;
+
 use crate::abi::{MapFlags, MapKind};
+use crate::diagnosis::{Code, Diagnosis, Result};
 
 /// Position of a map in [`Object::maps`](super::Object::maps).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -29,6 +32,10 @@ pub struct MapSpec {
     pub pinning: Pinning,
     /// What the maps inside a map-in-map look like.
     pub inner: Option<InnerMap>,
+    /// What its first value starts with, if not with zeros; a shorter one is completed with zeros.
+    pub initial: Option<Arc<[u8]>>,
+    /// Whether only programs may write it, once it has its first value (`BPF_MAP_FREEZE`).
+    pub is_frozen: bool,
     /// Where the definition stands.
     pub origin: MapOrigin,
 }
@@ -77,6 +84,8 @@ pub enum MapOrigin {
         /// Offset in the section, bytes.
         offset: u64,
     },
+    /// A section of global variables.
+    Data,
     /// Made by the caller, without any object.
     Caller,
 }
@@ -101,7 +110,33 @@ impl MapSpec {
             numa_node: None,
             pinning: Pinning::None,
             inner: None,
+            initial: None,
+            is_frozen: false,
             origin: MapOrigin::Caller,
         }
+    }
+
+    /// The whole first value that an engine writes after creating the map; `None` if it starts with zeros.
+    ///
+    /// # Errors
+    ///
+    /// If it was given more bytes than a value has.
+    pub fn initial_value(&self) -> Result<Option<Vec<u8>>> {
+        let Some(initial) = &self.initial else {
+            return Ok(None);
+        };
+        let size = usize::try_from(self.value_size).unwrap_or(usize::MAX);
+        if initial.len() > size {
+            let message = format!(
+                "its first value has {} bytes and its values have {size}",
+                initial.len()
+            );
+            return Err(Diagnosis::new(Code::MAP_INVALID, message)
+                .in_map(&self.name)
+                .into());
+        }
+        let mut value = initial.to_vec();
+        value.resize(size, 0);
+        Ok(Some(value))
     }
 }

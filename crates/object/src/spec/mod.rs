@@ -4,11 +4,18 @@ mod display;
 mod map;
 mod needs;
 mod program;
+mod variable;
 
+use std::sync::Arc;
+
+use crate::btf::Btf;
 pub use crate::bytes::ByteOrder;
 pub use map::{InnerMap, MapIndex, MapOrigin, MapSpec, Pinning};
 pub use needs::{ExternNeed, Needs};
-pub use program::{Function, FunctionIndex, Linkage, ProgramSpec, Reference, ReferenceTo};
+pub use program::{
+    Function, FunctionIndex, LineInfo, Linkage, ProgramSpec, Reference, ReferenceTo, TypeRelocation,
+};
+pub use variable::{Variable, no_variable};
 
 /// A section of the file, for listings.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,12 +37,17 @@ pub struct Object {
     pub license: Option<String>,
     /// Number of the `version` section (`KERN_VERSION`).
     pub version: Option<u32>,
-    /// Maps in the order of the file: by section, then by offset (the `map_data[]` of old).
+    /// Maps in the order of the file: by section, then by offset (the `map_data[]` of old). Those of global variables come
+    /// last.
     pub maps: Vec<MapSpec>,
+    /// Global variables, by section, then by offset; each lies in one of the maps.
+    pub variables: Vec<Variable>,
     /// Functions that a kernel or vm can be asked to run, in the order of the file.
     pub programs: Vec<ProgramSpec>,
     /// All functions of the file, entry points and subprograms; [`ProgramSpec::function`] points here.
     pub functions: Vec<Function>,
+    /// The object's own types, if it has any that can be read.
+    pub btf: Option<Arc<Btf>>,
     /// Sections in the order of the file.
     pub sections: Vec<SectionInfo>,
     /// What was tolerated or left out, one sentence each.

@@ -1,9 +1,10 @@
 //! What an object asks of the engine that is to load it, before any engine is asked.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Object, ReferenceTo};
 use crate::abi::ProgramKind;
+use crate::btf::{RelocationKind, essential_name};
 
 /// What an object asks for.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -12,6 +13,8 @@ pub struct Needs {
     pub externs: Vec<ExternNeed>,
     /// Whether the target's types are needed: for CO-RE, or to find what a program attaches to.
     pub target_types: bool,
+    /// Names of the types that CO-RE looks for, flavours cut off, sorted.
+    pub type_names: Vec<String>,
 }
 
 /// A name that the object does not define.
@@ -42,7 +45,8 @@ impl Object {
         let adapts_to_types = self
             .functions
             .iter()
-            .any(|function| !function.target_dependent.is_empty());
+            .flat_map(|function| &function.type_relocations)
+            .any(|relocation| relocation.kind != RelocationKind::TypeIdLocal);
         Needs {
             externs: externs
                 .into_iter()
@@ -52,6 +56,23 @@ impl Object {
                 })
                 .collect(),
             target_types: attaches_by_type || adapts_to_types,
+            type_names: self.type_names(),
         }
+    }
+
+    fn type_names(&self) -> Vec<String> {
+        let Some(btf) = &self.btf else {
+            return Vec::new();
+        };
+        let relocations = self
+            .functions
+            .iter()
+            .flat_map(|each| &each.type_relocations);
+        let names: BTreeSet<&str> = relocations
+            .filter(|relocation| relocation.kind != RelocationKind::TypeIdLocal)
+            .map(|relocation| essential_name(btf.name_of(relocation.root)))
+            .filter(|name| !name.is_empty())
+            .collect();
+        names.into_iter().map(str::to_owned).collect()
     }
 }

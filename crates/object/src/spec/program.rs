@@ -2,6 +2,7 @@
 
 use super::MapIndex;
 use crate::abi::{AttachKind, ProgramKind};
+use crate::btf::{LineRecord, RelocationKind, TypeId};
 use crate::insn::{Insn, InsnIndex};
 
 /// Position of a function in [`Object::functions`](super::Object::functions).
@@ -56,7 +57,33 @@ pub struct Function {
     /// What its instructions refer to, by instruction, ascending.
     pub references: Vec<Reference>,
     /// Instructions that CO-RE adapts to the target's types, ascending; until then they hold the compiler's guess.
-    pub target_dependent: Vec<InsnIndex>,
+    pub type_relocations: Vec<TypeRelocation>,
+    /// Its type in the object's BTF.
+    pub type_id: Option<TypeId>,
+    /// Where its instructions come from, ascending; each entry holds up to the next one.
+    pub lines: Vec<LineInfo>,
+}
+
+/// One instruction's dependence on the target's types.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TypeRelocation {
+    /// The instruction, from the start of the function.
+    pub at: InsnIndex,
+    /// What it holds.
+    pub kind: RelocationKind,
+    /// The type it is about, in the object's BTF.
+    pub root: TypeId,
+    /// Positions from the root on, such as `0:1:2`: element, member, enumerator.
+    pub path: String,
+}
+
+/// Where instructions come from. Names are in the object's BTF.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LineInfo {
+    /// The first instruction that it is about.
+    pub at: InsnIndex,
+    /// File, line, column, text.
+    pub line: LineRecord,
 }
 
 /// One instruction's reference to something outside its function.

@@ -8,6 +8,7 @@ const TARGET: Target = Target {
     cpu_slots: 2,
     page_size_bytes: 4096,
     kernel_version: 0,
+    btf: None,
 };
 
 /// A little of everything: programs, a subprogram, maps of two forms, relocations of both kinds.

@@ -4,7 +4,9 @@
 mod btf;
 mod btf_builder;
 mod btf_maps;
+mod core;
 mod fixtures;
+mod globals;
 mod hostile;
 mod shapes;
 mod support;

@@ -14,6 +14,7 @@ const TARGET: Target = Target {
     cpu_slots: 1,
     page_size_bytes: 4096,
     kernel_version: 0,
+    btf: None,
 };
 
 fn refusal<T: std::fmt::Debug>(result: Result<T>) -> (&'static str, String) {
@@ -243,13 +244,12 @@ fn what_is_not_supported_is_named_with_symbol_and_program() {
         ("bpf_kfunc", true)
     );
     assert_eq!(
-        refusal(link(&object, &TARGET)),
-        (
-            "L002",
-            "section `xdp`, offset 0x0, program `entry`: the program uses section `.data` (offset 0x4), and global variables are not supported yet".to_owned()
-        )
+        object.functions[0].references.remove(0).to,
+        ReferenceTo::MapValue {
+            map: MapIndex(0),
+            offset: 4
+        }
     );
-    object.functions[0].references.remove(0);
     assert_eq!(
         refusal(link(&object, &TARGET)),
         (
@@ -476,10 +476,22 @@ fn a_huge_bss_takes_no_memory_and_an_object_with_nothing_is_refused() {
     elf.section(".bss", NOBITS, 3, &[]);
     let mut file = elf.build();
     let headers = usize::try_from(u64::from_le_bytes(file[40..48].try_into().unwrap())).unwrap();
-    file[headers + 2 * 64 + 32..][..8].copy_from_slice(&u64::MAX.to_le_bytes());
+    let size = headers + 2 * 64 + 32;
+    file[size..][..8].copy_from_slice(&u64::from(u32::MAX).to_le_bytes());
     let object = Object::parse(&file).unwrap();
-    assert_eq!(object.sections[1].size_bytes, u64::MAX);
+    assert_eq!(object.sections[1].size_bytes, u64::from(u32::MAX));
     assert_eq!(object.sections[1].role, "data");
+    assert_eq!(object.maps[0].value_size, u32::MAX);
+    assert_eq!(object.maps[0].initial, None);
+    file[size..][..8].copy_from_slice(&u64::MAX.to_le_bytes());
+    assert_eq!(
+        refusal(Object::parse(&file)),
+        (
+            "O019",
+            "section `.bss`, offset 0x0: 18446744073709551615 bytes of data do not fit into a map"
+                .to_owned()
+        )
+    );
 
     let mut empty = ElfBuilder::new(ByteOrder::Little);
     empty.section("license", PROGBITS, 0, b"GPL\0");
@@ -505,7 +517,8 @@ fn types_needed(offset: u32, records: u32) -> Result<Object> {
     let xdp = elf.code("xdp", &[insn(0x61, 0, 1, 4, 0), exit()]);
     elf.function("entry", xdp, 0..2);
     let mut types = vec![0x9f, 0xeb, 1, 0];
-    for word in [24u32, 0, 0, 0, 5] {
+    // One type: a number of 4 bytes that is called `xdp` too.
+    for word in [24u32, 0, 16, 16, 5, 1, 1 << 24, 4, 32] {
         types.extend(word.to_le_bytes());
     }
     types.extend(b"\0xdp\0");
@@ -519,15 +532,15 @@ fn types_needed(offset: u32, records: u32) -> Result<Object> {
 }
 
 #[test]
-fn code_that_depends_on_the_targets_types_is_marked_and_not_linked_as_it_is() {
+fn code_that_depends_on_the_targets_types_is_marked_and_not_linked_without_sense() {
     let object = types_needed(0, 1).unwrap();
-    assert_eq!(object.functions[0].target_dependent, [InsnIndex(0)]);
+    assert_eq!(object.functions[0].type_relocations[0].at, InsnIndex(0));
     assert!(object.needs().target_types);
     assert_eq!(
         refusal(link(&object, &TARGET)),
         (
-            "L002",
-            "section `xdp`, offset 0x0, program `entry`: 1 of the 2 instructions of `entry` depend on the target's types (CO-RE), which is not supported yet".to_owned()
+            "L007",
+            "section `xdp`, offset 0x0, program `entry`: offset of the field, type `xdp` [1], access path ``: the path is no list of numbers".to_owned()
         )
     );
     assert_eq!(refusal(types_needed(64, 1)).0, "O013");

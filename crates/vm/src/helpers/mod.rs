@@ -8,6 +8,8 @@ mod maps;
 mod packet;
 mod system;
 
+use twinbpf_object::core::UNAVAILABLE_HELPER;
+
 use crate::fault::FaultKind;
 use crate::run::{Arguments, Returned, Run};
 
@@ -22,6 +24,12 @@ pub(crate) struct Row {
     pub(crate) arguments: u8,
     /// What it does.
     pub(crate) call: Helper,
+}
+
+/// What CO-RE puts where the target has nothing: reaching it ends the run. Which thing is missing the program knows.
+fn unavailable(_: &mut Run<'_>, _: &Arguments) -> Result<Returned, FaultKind> {
+    let reason = "the target's types lack something that the program needs".to_owned();
+    Err(FaultKind::Unavailable { reason })
 }
 
 /// Position of the helper with this number in [`TABLE`].
@@ -44,4 +52,5 @@ pub(crate) static TABLE: &[Row] = &[
     Row { number: 26, arguments: 4, call: packet::skb_load_bytes },
     Row { number: 42, arguments: 0, call: system::get_numa_node_id },
     Row { number: 125, arguments: 0, call: system::ktime_get_ns },
+    Row { number: UNAVAILABLE_HELPER, arguments: 0, call: unavailable },
 ];

@@ -17,6 +17,7 @@ use crate::window::{Extent, Window};
 pub(super) struct Array {
     values: Extent,
     stride: u64,
+    value_bytes: usize,
     entries: u32,
 }
 
@@ -30,8 +31,15 @@ impl Array {
         Ok(Self {
             values,
             stride,
+            value_bytes: usize::try_from(spec.value_size).map_err(|_| Errno::ENOMEM)?,
             entries: spec.max_entries,
         })
+    }
+
+    /// A part of the value at index 0; `None` if it does not lie in it.
+    pub(super) fn part(&self, offset: usize, len: usize) -> Option<SharedBytes> {
+        let value = self.values.host().part(0, self.value_bytes)?;
+        value.part(offset, len)
     }
 
     /// The address of the value at index 0.

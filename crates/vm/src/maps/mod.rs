@@ -89,6 +89,16 @@ impl VmMap {
         })))
     }
 
+    /// Writes the first value, under the key of zeros, before anybody else has the map.
+    pub(crate) fn begin(&self, value: &[u8]) -> Result<(), Errno> {
+        let key = vec![0; usize::try_from(self.key_size()).unwrap_or_default()];
+        self.check_sizes(key.len(), Some(value.len()))?;
+        match &self.0.storage {
+            Storage::Array(array) => array.update(&key, Source::Bytes(value), 0),
+            Storage::Hash(hash) => hash.update(&key, Source::Bytes(value), 0),
+        }
+    }
+
     /// The definition it was created from.
     pub fn spec(&self) -> &MapSpec {
         &self.0.spec
@@ -114,7 +124,7 @@ impl VmMap {
     ///
     /// As `bpf(2)`: `EEXIST`, `ENOENT`, `E2BIG` (full, or an index out of range), `EINVAL`, `EPERM`.
     pub fn update(&self, key: &[u8], value: &[u8], flags: u64) -> Result<(), Errno> {
-        self.allow(MapFlags::RDONLY)?;
+        self.allow_writing()?;
         self.check_sizes(key.len(), Some(value.len()))?;
         match &self.0.storage {
             Storage::Array(array) => array.update(key, Source::Bytes(value), flags),
@@ -128,12 +138,43 @@ impl VmMap {
     ///
     /// `ENOENT` if there is no such key, `EINVAL` for kinds whose entries cannot be removed, `EPERM`.
     pub fn delete(&self, key: &[u8]) -> Result<(), Errno> {
-        self.allow(MapFlags::RDONLY)?;
+        self.allow_writing()?;
         self.check_sizes(key.len(), None)?;
         match &self.0.storage {
             Storage::Array(_) => Err(Errno::EINVAL),
             Storage::Hash(hash) => hash.delete(key),
         }
+    }
+
+    /// Copies a part of an array's first value into `bytes`: a global variable.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` if the part does not lie in the value or the map is no array, `EPERM` if it is write-only for callers.
+    pub fn read_part(&self, offset: usize, bytes: &mut [u8]) -> Result<(), Errno> {
+        self.allow(MapFlags::WRONLY)?;
+        self.part(offset, bytes.len())?
+            .copy_out(0, bytes)
+            .ok_or(Errno::EINVAL)
+    }
+
+    /// Writes a part of an array's first value and leaves the rest alone: a global variable.
+    ///
+    /// # Errors
+    ///
+    /// `EPERM` if the map is frozen, `EINVAL` if the part does not lie in the value or the map is no array.
+    pub fn write_part(&self, offset: usize, bytes: &[u8]) -> Result<(), Errno> {
+        self.allow_writing()?;
+        self.part(offset, bytes.len())?
+            .copy_in(0, bytes)
+            .ok_or(Errno::EINVAL)
+    }
+
+    fn part(&self, offset: usize, len: usize) -> Result<SharedBytes, Errno> {
+        let Storage::Array(array) = &self.0.storage else {
+            return Err(Errno::EINVAL);
+        };
+        array.part(offset, len).ok_or(Errno::EINVAL)
     }
 
     /// Writes the key after `key` into `next`; the first one if `key` is `None` or not in the map.
@@ -166,6 +207,7 @@ impl VmMap {
         value: SharedBytes,
         flags: u64,
     ) -> Result<(), Errno> {
+        self.allow_program_writing()?;
         let key = key::Copied::new(key).ok_or(Errno::EFAULT)?;
         match &self.0.storage {
             Storage::Array(array) => array.update(key.bytes(), Source::Window(value), flags),
@@ -175,6 +217,7 @@ impl VmMap {
 
     /// A removal by a program.
     pub(crate) fn delete_from_window(&self, key: SharedBytes) -> Result<(), Errno> {
+        self.allow_program_writing()?;
         let key = key::Copied::new(key).ok_or(Errno::EFAULT)?;
         match &self.0.storage {
             Storage::Array(_) => Err(Errno::EINVAL),
@@ -217,6 +260,19 @@ impl VmMap {
         } else {
             Ok(())
         }
+    }
+
+    /// KERNEL: a frozen map answers as one created with `BPF_F_RDONLY` (6.18).
+    fn allow_writing(&self) -> Result<(), Errno> {
+        if self.0.spec.is_frozen {
+            return Err(Errno::EPERM);
+        }
+        self.allow(MapFlags::RDONLY)
+    }
+
+    /// KERNEL: the verifier refuses a program that writes such a map (6.18); the sandbox answers when it happens.
+    fn allow_program_writing(&self) -> Result<(), Errno> {
+        self.allow(MapFlags::RDONLY_PROG)
     }
 
     fn check_sizes(&self, key: usize, value: Option<usize>) -> Result<(), Errno> {

@@ -334,3 +334,41 @@ fn a_place_in_a_value_is_an_address_with_exact_bounds() {
         );
     }
 }
+
+#[test]
+fn constants_start_with_their_value_and_nobody_writes_them() {
+    for vm in vms() {
+        let mut spec = MapSpec::new(".rodata", MapKind::Array, 4, 8, 1);
+        spec.flags = MapFlags::RDONLY_PROG;
+        spec.initial = Some(std::sync::Arc::from([1, 2, 3]));
+        spec.is_frozen = true;
+        let map = vm.create_map(&spec).unwrap();
+        assert_eq!(value_of(&map, &[0; 4]), Ok(0x03_0201));
+        assert_eq!(map.update(&[0; 4], &[0; 8], 0), Err(Errno::EPERM));
+        assert_eq!(map.write_part(0, &[9]), Err(Errno::EPERM));
+        let mut part = [0; 2];
+        map.read_part(1, &mut part).unwrap();
+        assert_eq!(part, [2, 3]);
+        assert_eq!(map.read_part(7, &mut part), Err(Errno::EINVAL));
+        let store = vec![
+            insn(0x18, 1, 2, 0, 0),
+            insn(0, 0, 0, 0, 0),
+            insn(0x72, 1, 0, 0, 9),
+            insn(0xb7, 0, 0, 0, 0),
+            exit(),
+        ];
+        let mut program = crate::support::linked(store, &[0], &[]);
+        program.holes = vec![Hole {
+            at: InsnIndex(0),
+            kind: HoleKind::MapValue {
+                map: MapIndex(0),
+                offset: 0,
+            },
+        }];
+        let program = vm
+            .load_program(&program, std::slice::from_ref(&map))
+            .unwrap();
+        assert!(vm.worker().unwrap().run(&program, &mut []).is_err());
+        assert_eq!(value_of(&map, &[0; 4]), Ok(0x03_0201));
+    }
+}

@@ -1,7 +1,9 @@
 //! Programs written in the test itself, and every executor to run them on.
 
 use twinbpf_object::insn::{Insn, InsnIndex};
-use twinbpf_object::link::{Hole, HoleKind, LinkedFunction, LinkedProgram, ProgramTarget};
+use twinbpf_object::link::{
+    Hole, HoleKind, LinkedFunction, LinkedProgram, ProgramTarget, SourceLines,
+};
 use twinbpf_object::{MapIndex, ProgramKind};
 use twinbpf_vm::{Executor, Vm, VmConfig, VmMap, VmProgram};
 
@@ -93,6 +95,8 @@ pub(crate) fn linked(insns: Vec<Insn>, functions: &[u32], maps: &[(u32, usize)])
                 kind: HoleKind::Map(MapIndex(*map)),
             })
             .collect(),
+        lines: SourceLines::default(),
+        unavailable: Vec::new(),
     }
 }
 

@@ -1,0 +1,141 @@
+//! Global variables: each section of data becomes a map, each symbol in it a variable.
+//!
+//! | section | map | programs may write it | starts with |
+//! |---|---|---|---|
+//! | `.data`, `.data.x` | array with one entry | yes | the section's bytes |
+//! | `.bss`, `.bss.x` | array with one entry | yes | zeros |
+//! | `.rodata`, `.rodata.x` | array with one entry, frozen | no | the section's bytes |
+//!
+//! The map is called like its section. What programs may write can be mapped into processes (`BPF_F_MMAPABLE`): only so a
+//! variable can be written without undoing what programs do to its neighbours. Constants can be mapped where they
+//! can with libbpf: if BTF is there and another file could name one of them.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use crate::abi::{MapFlags, MapKind};
+use crate::diagnosis::{Code, Diagnosis, Error, Result};
+use crate::elf::{Binding, Elf, Section, SectionIndex, SectionKind, Symbol, SymbolKind};
+use crate::spec::{MapIndex, MapOrigin, MapSpec, Variable};
+
+use super::maps::Maps;
+use super::role::Role;
+
+/// Adds a map for every section of data behind the maps there are, and finds the variables.
+///
+/// # Errors
+///
+/// If a section is too large for a map, or a variable lies outside its section.
+pub(super) fn read(
+    elf: &Elf<'_>,
+    maps: &mut Maps,
+    warnings: &mut Vec<String>,
+) -> Result<Vec<Variable>> {
+    let mut variables = Vec::new();
+    let mut pointing = sections_with_pointers(elf);
+    for section in &elf.sections {
+        if Role::of(section) != Role::Data || section.size == 0 {
+            continue;
+        }
+        let symbols = symbols(elf, section.index);
+        let index = maps.add_data(section.index, spec(elf, section, &symbols)?);
+        variables.extend(variables_of(section, &symbols, index)?);
+        if pointing.remove(&section.index) {
+            warnings.push(format!(
+                "section `{}` holds addresses, which nothing fills in: programs read zeros or offsets there",
+                section.name
+            ));
+        }
+    }
+    Ok(variables)
+}
+
+fn spec(elf: &Elf<'_>, section: &Section<'_>, symbols: &[&Symbol<'_>]) -> Result<MapSpec> {
+    let size = u32::try_from(section.size).map_err(|_| {
+        let message = format!("{} bytes of data do not fit into a map", section.size);
+        malformed(section, 0, message)
+    })?;
+    let mut map = MapSpec::new(section.name, MapKind::Array, 4, size, 1);
+    map.origin = MapOrigin::Data;
+    if section.kind == SectionKind::Content {
+        map.initial = Some(Arc::from(section.data));
+    }
+    map.is_frozen = is_constant(section.name);
+    if map.is_frozen {
+        map.flags.0 |= MapFlags::RDONLY_PROG.0;
+    }
+    let is_visible = symbols.iter().any(|each| each.binding != Binding::Local);
+    if !map.is_frozen || (is_visible && elf.section_named(".BTF").is_some()) {
+        map.flags.0 |= MapFlags::MMAPABLE.0;
+    }
+    Ok(map)
+}
+
+fn is_constant(name: &str) -> bool {
+    name.strip_prefix(".rodata")
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+}
+
+/// The named symbols of a section by offset, without the compiler's own labels.
+fn symbols<'elf, 'data>(elf: &'elf Elf<'data>, section: SectionIndex) -> Vec<&'elf Symbol<'data>> {
+    let mut symbols: Vec<&Symbol<'data>> = elf
+        .symbols_in(section)
+        .filter(|symbol| {
+            matches!(symbol.kind, SymbolKind::Untyped | SymbolKind::Variable)
+                && !symbol.name.is_empty()
+                && !symbol.name.starts_with(".L")
+        })
+        .collect();
+    symbols.sort_by_key(|symbol| symbol.value);
+    symbols
+}
+
+fn variables_of(
+    section: &Section<'_>,
+    symbols: &[&Symbol<'_>],
+    map: MapIndex,
+) -> Result<Vec<Variable>> {
+    let mut variables = Vec::with_capacity(symbols.len());
+    for (position, symbol) in symbols.iter().enumerate() {
+        let next = symbols
+            .get(position + 1)
+            .map_or(section.size, |next| next.value);
+        let size = match symbol.size {
+            0 => next.saturating_sub(symbol.value),
+            size => size,
+        };
+        if symbol.value.saturating_add(size) > section.size {
+            let message = format!(
+                "variable `{}` of {size} bytes does not fit the section of {} bytes",
+                symbol.name, section.size
+            );
+            return Err(malformed(section, symbol.value, message));
+        }
+        let too_large = |_| malformed(section, symbol.value, "a variable too large".to_owned());
+        variables.push(Variable {
+            name: symbol.name.to_owned(),
+            map,
+            offset: u32::try_from(symbol.value).map_err(too_large)?,
+            size: u32::try_from(size).map_err(too_large)?,
+            is_static: symbol.binding == Binding::Local,
+        });
+    }
+    Ok(variables)
+}
+
+/// Sections whose bytes the linker was asked to complete with addresses.
+fn sections_with_pointers(elf: &Elf<'_>) -> BTreeSet<SectionIndex> {
+    elf.sections
+        .iter()
+        .filter_map(|table| match table.kind {
+            SectionKind::Relocations { of, .. } if !table.data.is_empty() => Some(of),
+            _ => None,
+        })
+        .collect()
+}
+
+fn malformed(section: &Section<'_>, offset: u64, message: String) -> Error {
+    Diagnosis::new(Code::DATA_MALFORMED, message)
+        .at(section.name, offset)
+        .into()
+}
