@@ -239,6 +239,55 @@ pub(crate) fn name_text(name: &[u8; NAME_BYTES]) -> String {
     String::from_utf8_lossy(&name[..end]).into_owned()
 }
 
+/// Where the fields of a request or reply stand, by the kernel's names: for comparing with a kernel's BTF.
+#[derive(Debug)]
+pub struct Layout {
+    /// The kernel's struct; empty for the anonymous ones inside `union bpf_attr`.
+    pub name: &'static str,
+    /// The first members of the kernel's struct, which tell anonymous ones apart; an unnamed member is empty.
+    pub first_members: &'static [&'static str],
+    /// Our fields by the kernel's names, with their offsets in bytes.
+    pub fields: &'static [(&'static str, usize)],
+}
+
+/// One constant per struct and field; `offset_of!` cannot be called with variables.
+macro_rules! layout {
+    ($name:literal $first:expr, $type:ty: $($field:ident = $kernel:literal),* $(,)?) => {
+        Layout { name: $name, first_members: $first, fields: &[$(($kernel, offset_of!($type, $field))),*] }
+    };
+}
+
+/// Every request and reply whose layout the kernel shares.
+pub const LAYOUTS: &[Layout] = &[
+    layout!("" &["map_type", "key_size"], MapCreate:
+        map_type = "map_type", key_size = "key_size", value_size = "value_size", max_entries
+        = "max_entries", map_flags = "map_flags", inner_map_fd = "inner_map_fd", numa_node =
+        "numa_node", map_name = "map_name", map_ifindex = "map_ifindex", btf_fd = "btf_fd",
+        btf_key_type_id = "btf_key_type_id", btf_value_type_id = "btf_value_type_id",
+        btf_vmlinux_value_type_id = "btf_vmlinux_value_type_id", map_extra = "map_extra"),
+    layout!("" &["map_fd", "key", "", "flags"], MapElement:
+        map_fd = "map_fd", key = "key", value = "", flags = "flags"),
+    layout!("" &["prog_type", "insn_cnt"], ProgramLoad:
+        prog_type = "prog_type", insn_cnt = "insn_cnt", insns = "insns", license =
+        "license", log_level = "log_level", log_size = "log_size", log_buf = "log_buf",
+        kern_version = "kern_version", prog_flags = "prog_flags", prog_name = "prog_name",
+        prog_ifindex = "prog_ifindex", expected_attach_type = "expected_attach_type"),
+    layout!("" &["bpf_fd", "info_len"], ObjectInfo:
+        bpf_fd = "bpf_fd", info_len = "info_len", info = "info"),
+    layout!("bpf_map_info" &["type"], MapInfoReply:
+        map_type = "type", id = "id", key_size = "key_size", value_size = "value_size",
+        max_entries = "max_entries", map_flags = "map_flags", name = "name", ifindex =
+        "ifindex", btf_vmlinux_value_type_id = "btf_vmlinux_value_type_id", netns_dev =
+        "netns_dev", netns_ino = "netns_ino", btf_id = "btf_id", btf_key_type_id =
+        "btf_key_type_id", btf_value_type_id = "btf_value_type_id", btf_vmlinux_id =
+        "btf_vmlinux_id", map_extra = "map_extra"),
+    layout!("bpf_prog_info" &["type"], ProgramInfoReply:
+        prog_type = "type", id = "id", tag = "tag", jited_prog_len = "jited_prog_len",
+        xlated_prog_len = "xlated_prog_len", load_time = "load_time", created_by_uid =
+        "created_by_uid", nr_map_ids = "nr_map_ids", map_ids = "map_ids", name = "name",
+        ifindex = "ifindex", gpl_compatible = "gpl_compatible"),
+];
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -249,146 +298,6 @@ mod tests {
         assert_eq!(
             name_text(&kernel_name("0123456789abcdefgh")),
             "0123456789abcde"
-        );
-    }
-
-    /// Members of the running kernel's `union bpf_attr` and info structs: `(struct member, offset, bits)`.
-    fn kernel_members(text: &str) -> Vec<(String, usize)> {
-        text.lines()
-            .filter_map(|line| {
-                let member = line.trim_start().strip_prefix('\'')?;
-                let (name, rest) = member.split_once('\'')?;
-                let bits = rest.split_once("bits_offset=")?.1;
-                let bits: usize = bits.split_whitespace().next()?.parse().ok()?;
-                Some((name.to_owned(), bits / 8))
-            })
-            .collect()
-    }
-
-    /// The raw dump's block of one type: its header line and the members after it.
-    fn block<'a>(dump: &'a str, holds: &str, first_members: &[&str]) -> &'a str {
-        let mut from = 0;
-        while let Some(found) = dump[from..].find(holds) {
-            let start = from + found;
-            let end = dump[start..]
-                .find("\n[")
-                .map_or(dump.len(), |end| start + end);
-            let members = kernel_members(&dump[start..end]);
-            let same = first_members
-                .iter()
-                .zip(&members)
-                .all(|(want, (have, _))| want == have);
-            if same && members.len() >= first_members.len() {
-                return &dump[start..end];
-            }
-            from = end;
-        }
-        panic!("the kernel's BTF has no {holds} with members {first_members:?}");
-    }
-
-    fn assert_offsets(dump: &str, holds: &str, first: &[&str], ours: &[(&str, usize)]) {
-        let members = kernel_members(block(dump, holds, first));
-        for (name, offset) in ours {
-            let kernel = members.iter().find(|(member, _)| member == name);
-            assert_eq!(kernel.map(|(_, at)| *at), Some(*offset), "{holds} {name}");
-        }
-    }
-
-    /// Reads the kernel's BTF through `bpftool`; `None`, with the reason on stderr, where that is impossible.
-    fn kernel_btf_dump() -> Option<String> {
-        let output = std::process::Command::new("bpftool")
-            .args([
-                "btf",
-                "dump",
-                "file",
-                "/sys/kernel/btf/vmlinux",
-                "format",
-                "raw",
-            ])
-            .output();
-        match output {
-            Ok(output) if output.status.success() => {
-                Some(String::from_utf8(output.stdout).unwrap())
-            }
-            other => {
-                let required = std::env::var("TWINBPF_REQUIRE").unwrap_or_default();
-                assert!(
-                    !required.split(',').any(|name| name == "kernel"),
-                    "skipped although required: {other:?}"
-                );
-                eprintln!("skipped: no dump of the kernel's BTF ({other:?})");
-                None
-            }
-        }
-    }
-
-    macro_rules! offsets {
-        ($type:ty: $($field:ident = $name:literal),*) => {
-            &[$(($name, offset_of!($type, $field))),*]
-        };
-    }
-
-    #[test]
-    fn offsets_agree_with_the_running_kernel() {
-        let Some(dump) = kernel_btf_dump() else {
-            return;
-        };
-        let anonymous = "STRUCT '(anon)'";
-        assert_offsets(
-            &dump,
-            anonymous,
-            &["map_type", "key_size"],
-            offsets!(MapCreate:
-            map_type = "map_type", key_size = "key_size", value_size = "value_size", max_entries = "max_entries",
-            map_flags = "map_flags", inner_map_fd = "inner_map_fd", numa_node = "numa_node", map_name = "map_name",
-            map_ifindex = "map_ifindex", btf_fd = "btf_fd", btf_key_type_id = "btf_key_type_id",
-            btf_value_type_id = "btf_value_type_id", btf_vmlinux_value_type_id = "btf_vmlinux_value_type_id",
-            map_extra = "map_extra"),
-        );
-        assert_offsets(
-            &dump,
-            anonymous,
-            &["map_fd", "key", "(anon)", "flags"],
-            offsets!(MapElement:
-            map_fd = "map_fd", key = "key", value = "(anon)", flags = "flags"),
-        );
-        assert_offsets(
-            &dump,
-            anonymous,
-            &["prog_type", "insn_cnt"],
-            offsets!(ProgramLoad:
-            prog_type = "prog_type", insn_cnt = "insn_cnt", insns = "insns", license = "license",
-            log_level = "log_level", log_size = "log_size", log_buf = "log_buf", kern_version = "kern_version",
-            prog_flags = "prog_flags", prog_name = "prog_name", prog_ifindex = "prog_ifindex",
-            expected_attach_type = "expected_attach_type"),
-        );
-        assert_offsets(
-            &dump,
-            anonymous,
-            &["bpf_fd", "info_len"],
-            offsets!(ObjectInfo:
-            bpf_fd = "bpf_fd", info_len = "info_len", info = "info"),
-        );
-        assert_offsets(
-            &dump,
-            "STRUCT 'bpf_map_info'",
-            &["type"],
-            offsets!(MapInfoReply:
-            map_type = "type", id = "id", key_size = "key_size", value_size = "value_size",
-            max_entries = "max_entries", map_flags = "map_flags", name = "name", ifindex = "ifindex",
-            btf_vmlinux_value_type_id = "btf_vmlinux_value_type_id", netns_dev = "netns_dev", netns_ino = "netns_ino",
-            btf_id = "btf_id", btf_key_type_id = "btf_key_type_id", btf_value_type_id = "btf_value_type_id",
-            btf_vmlinux_id = "btf_vmlinux_id", map_extra = "map_extra"),
-        );
-        assert_offsets(
-            &dump,
-            "STRUCT 'bpf_prog_info'",
-            &["type"],
-            offsets!(ProgramInfoReply:
-            prog_type = "type", id = "id", tag = "tag", jited_prog_len = "jited_prog_len",
-            xlated_prog_len = "xlated_prog_len", load_time = "load_time", created_by_uid = "created_by_uid",
-            nr_map_ids = "nr_map_ids", map_ids = "map_ids", name = "name", ifindex = "ifindex",
-            gpl_compatible = "gpl_compatible"),
         );
     }
 }

@@ -16,6 +16,8 @@ mod program;
 mod socket;
 mod sys;
 
+#[doc(hidden)]
+pub use attr::{LAYOUTS, Layout};
 pub use map::{KernelMap, KernelMapInfo};
 pub use program::{KernelProgram, KernelProgramInfo};
 pub use socket::{KernelSocketLink, SocketStatistics};

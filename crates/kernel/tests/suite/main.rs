@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod core;
+mod layouts;
 mod map_rules;
 mod maps;
 mod programs;
@@ -13,6 +14,7 @@ fn main() -> ExitCode {
     twinbpf_trials::run(
         [
             core::cases(),
+            layouts::cases(),
             map_rules::cases(),
             maps::cases(),
             programs::cases(),
