@@ -111,26 +111,25 @@ fn signed_rem_32(left: i32, right: i32) -> i32 {
 /// A 64-bit comparison.
 #[inline(always)]
 pub fn holds_64(condition: Condition, left: u64, right: u64) -> bool {
-    let (signed_left, signed_right) = (left.cast_signed(), right.cast_signed());
-    match condition {
-        Condition::Eq => left == right,
-        Condition::Ne => left != right,
-        Condition::Gt => left > right,
-        Condition::Ge => left >= right,
-        Condition::Lt => left < right,
-        Condition::Le => left <= right,
-        Condition::Set => left & right != 0,
-        Condition::SignedGt => signed_left > signed_right,
-        Condition::SignedGe => signed_left >= signed_right,
-        Condition::SignedLt => signed_left < signed_right,
-        Condition::SignedLe => signed_left <= signed_right,
-    }
+    let signed = (left.cast_signed(), right.cast_signed());
+    holds(condition, (left, right), signed, left & right != 0)
 }
 
 /// A 32-bit comparison of the low halves.
 #[inline(always)]
 pub fn holds_32(condition: Condition, left: u32, right: u32) -> bool {
-    let (signed_left, signed_right) = (left.cast_signed(), right.cast_signed());
+    let signed = (left.cast_signed(), right.cast_signed());
+    holds(condition, (left, right), signed, left & right != 0)
+}
+
+/// A comparison of either width: the operands as unsigned and as signed numbers, and whether they share a bit.
+#[inline(always)]
+fn holds<U: Ord, S: Ord>(
+    condition: Condition,
+    (left, right): (U, U),
+    signed: (S, S),
+    shares_a_bit: bool,
+) -> bool {
     match condition {
         Condition::Eq => left == right,
         Condition::Ne => left != right,
@@ -138,11 +137,11 @@ pub fn holds_32(condition: Condition, left: u32, right: u32) -> bool {
         Condition::Ge => left >= right,
         Condition::Lt => left < right,
         Condition::Le => left <= right,
-        Condition::Set => left & right != 0,
-        Condition::SignedGt => signed_left > signed_right,
-        Condition::SignedGe => signed_left >= signed_right,
-        Condition::SignedLt => signed_left < signed_right,
-        Condition::SignedLe => signed_left <= signed_right,
+        Condition::Set => shares_a_bit,
+        Condition::SignedGt => signed.0 > signed.1,
+        Condition::SignedGe => signed.0 >= signed.1,
+        Condition::SignedLt => signed.0 < signed.1,
+        Condition::SignedLe => signed.0 <= signed.1,
     }
 }
 
