@@ -4,6 +4,7 @@
 
 mod age;
 mod fixtures;
+mod fuzz;
 
 use std::process::ExitCode;
 
@@ -12,6 +13,7 @@ usage: cargo xtask TASK
 
   fixtures           build the BPF programs that tests and examples use, beside their sources
   fixtures --check   build them into a temporary folder and compare: exit 1 if a byte differs
+  fuzz [SECONDS]     run every fuzz target for a while (60 s each), with the stable compiler: exit 1 on a finding
 ";
 
 fn main() -> ExitCode {
@@ -20,6 +22,11 @@ fn main() -> ExitCode {
     let outcome = match words[..] {
         ["fixtures"] => fixtures::run(fixtures::Mode::Write),
         ["fixtures", "--check"] => fixtures::run(fixtures::Mode::Check),
+        ["fuzz"] => fuzz::run(60),
+        ["fuzz", seconds] => match seconds.parse() {
+            Ok(seconds) => fuzz::run(seconds),
+            Err(_) => Err(format!("`{seconds}` is not a number of seconds")),
+        },
         ["help" | "--help" | "-h"] => {
             say(USAGE);
             return ExitCode::SUCCESS;
