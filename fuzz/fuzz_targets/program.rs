@@ -4,8 +4,8 @@
 use std::cell::RefCell;
 
 use libfuzzer_sys::fuzz_target;
-use twinbpf_object::insn::{INSN_BYTES, Insn, InsnIndex};
-use twinbpf_object::link::{LinkedFunction, LinkedProgram, ProgramTarget};
+use twinbpf_object::insn::{INSN_BYTES, Insn};
+use twinbpf_object::link::LinkedProgram;
 use twinbpf_object::spec::ByteOrder;
 use twinbpf_object::{Error, ProgramKind};
 use twinbpf_vm::{Clock, Executor, Randomness, Vm, VmConfig, Worker};
@@ -20,7 +20,7 @@ fuzz_target!(|bytes: &[u8]| {
         .filter_map(|slot| slot.try_into().ok())
         .map(|slot| Insn::from_bytes(slot, ByteOrder::Little))
         .collect();
-    let program = program(insns);
+    let program = LinkedProgram::from_insns("fuzzed", ProgramKind::SocketFilter, insns);
     ENGINES.with_borrow_mut(|engines| {
         let [interpreted, compiled] = engines.each_mut().map(|engine| run(engine, &program));
         assert_eq!(interpreted, compiled);
@@ -46,23 +46,4 @@ fn run((vm, worker): &mut (Vm, Worker), program: &LinkedProgram) -> (Result<u64,
         .load_program(program, &[])
         .and_then(|program| worker.run(&program, &mut context));
     (result, context)
-}
-
-fn program(insns: Vec<Insn>) -> LinkedProgram {
-    LinkedProgram {
-        name: "fuzzed".into(),
-        section: "socket".into(),
-        kind: Some(ProgramKind::SocketFilter),
-        attach: None,
-        attach_target: None,
-        is_sleepable: false,
-        autoload: true,
-        target: ProgramTarget::None,
-        insns,
-        functions: vec![LinkedFunction {
-            name: "fuzzed".into(),
-            start: InsnIndex(0),
-        }],
-        holes: Vec::new(),
-    }
 }

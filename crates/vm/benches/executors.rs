@@ -12,8 +12,8 @@
 use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
-use twinbpf_object::insn::{Insn, InsnIndex};
-use twinbpf_object::link::{LinkedFunction, LinkedProgram, ProgramTarget, SourceLines};
+use twinbpf_object::insn::Insn;
+use twinbpf_object::link::LinkedProgram;
 use twinbpf_object::spec::ByteOrder;
 use twinbpf_object::{ProgramKind, Result};
 use twinbpf_vm::{Executor, Vm, VmConfig, VmProgram, Worker};
@@ -115,24 +115,7 @@ impl Ours {
             executor,
             ..VmConfig::default()
         })?;
-        let linked = LinkedProgram {
-            name: "bench".into(),
-            section: "socket".into(),
-            kind: Some(ProgramKind::SocketFilter),
-            attach: None,
-            attach_target: None,
-            is_sleepable: false,
-            autoload: true,
-            target: ProgramTarget::None,
-            insns: insns.to_vec(),
-            functions: vec![LinkedFunction {
-                name: "bench".into(),
-                start: InsnIndex(0),
-            }],
-            holes: Vec::new(),
-            lines: SourceLines::default(),
-            unavailable: Vec::new(),
-        };
+        let linked = LinkedProgram::from_insns("bench", ProgramKind::SocketFilter, insns.to_vec());
         Ok(Self {
             program: vm.load_program(&linked, &[])?,
             worker: vm.worker()?,

@@ -1,7 +1,6 @@
 //! What the tests on the real kernel share: the decision to skip, small programs, open descriptors.
 
 use twinbpf_object::insn::{Insn, opcode};
-use twinbpf_object::link::{LinkedFunction, ProgramTarget, SourceLines};
 use twinbpf_object::{Hole, HoleKind, InsnIndex, LinkedProgram, MapIndex, ProgramKind};
 
 /// The number of open descriptors of this process.
@@ -35,22 +34,8 @@ pub(crate) fn call(helper: i32) -> Insn {
 /// A program of one function.
 pub(crate) fn program(kind: ProgramKind, insns: Vec<Insn>, holes: Vec<Hole>) -> LinkedProgram {
     LinkedProgram {
-        name: "a test-program with a long name".into(),
-        section: "socket".into(),
-        kind: Some(kind),
-        attach: None,
-        attach_target: None,
-        is_sleepable: false,
-        autoload: true,
-        target: ProgramTarget::None,
-        insns,
-        functions: vec![LinkedFunction {
-            name: "main".into(),
-            start: InsnIndex(0),
-        }],
         holes,
-        lines: SourceLines::default(),
-        unavailable: Vec::new(),
+        ..LinkedProgram::from_insns("a test-program with a long name", kind, insns)
     }
 }
 

@@ -184,6 +184,29 @@ pub struct LinkedProgram {
 }
 
 impl LinkedProgram {
+    /// A program without any object: its instructions are one function, and nothing is to be filled in.
+    pub fn from_insns(name: &str, kind: ProgramKind, insns: Vec<Insn>) -> Self {
+        let function = LinkedFunction {
+            name: name.to_owned(),
+            start: InsnIndex(0),
+        };
+        Self {
+            name: name.to_owned(),
+            section: String::new(),
+            kind: Some(kind),
+            attach: None,
+            attach_target: None,
+            is_sleepable: false,
+            autoload: true,
+            target: ProgramTarget::None,
+            insns,
+            functions: vec![function],
+            holes: Vec::new(),
+            lines: SourceLines::default(),
+            unavailable: Vec::new(),
+        }
+    }
+
     /// The source line that an instruction comes from, if the object says so.
     pub fn source_line(&self, at: InsnIndex) -> Option<SourceLine> {
         let function = self.functions.iter().rev().find(|each| each.start <= at);

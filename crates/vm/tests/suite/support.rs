@@ -1,9 +1,7 @@
 //! Programs written in the test itself, and every executor to run them on.
 
 use twinbpf_object::insn::{Insn, InsnIndex};
-use twinbpf_object::link::{
-    Hole, HoleKind, LinkedFunction, LinkedProgram, ProgramTarget, SourceLines,
-};
+use twinbpf_object::link::{Hole, HoleKind, LinkedFunction, LinkedProgram};
 use twinbpf_object::{MapIndex, ProgramKind};
 use twinbpf_vm::{Executor, Vm, VmConfig, VmMap, VmProgram};
 
@@ -77,26 +75,14 @@ pub(crate) fn linked(insns: Vec<Insn>, functions: &[u32], maps: &[(u32, usize)])
         name: format!("function_{index}"),
         start: InsnIndex(*index),
     };
+    let hole = |(at, map): &(u32, usize)| Hole {
+        at: InsnIndex(*at),
+        kind: HoleKind::Map(MapIndex(*map)),
+    };
     LinkedProgram {
-        name: "test".into(),
-        section: "socket".into(),
-        kind: Some(ProgramKind::SocketFilter),
-        attach: None,
-        attach_target: None,
-        is_sleepable: false,
-        autoload: true,
-        target: ProgramTarget::None,
-        insns,
         functions: functions.iter().map(start).collect(),
-        holes: maps
-            .iter()
-            .map(|(at, map)| Hole {
-                at: InsnIndex(*at),
-                kind: HoleKind::Map(MapIndex(*map)),
-            })
-            .collect(),
-        lines: SourceLines::default(),
-        unavailable: Vec::new(),
+        holes: maps.iter().map(hole).collect(),
+        ..LinkedProgram::from_insns("test", ProgramKind::SocketFilter, insns)
     }
 }
 
