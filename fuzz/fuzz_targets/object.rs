@@ -10,6 +10,7 @@ const TARGET: Target = Target {
     cpu_slots: 4,
     page_size_bytes: 4096,
     kernel_version: 0x0006_1200,
+    btf: None,
 };
 
 fuzz_target!(|bytes: &[u8]| {

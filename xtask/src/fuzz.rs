@@ -77,7 +77,10 @@ fn build(root: &Path, built: &Path) -> Result<(), String> {
     if status.success() {
         Ok(())
     } else {
-        Err("the fuzz targets do not build; libFuzzer needs a C++ compiler".to_owned())
+        Err(
+            "the fuzz targets do not build; cargo said why (libFuzzer itself needs a C++ compiler)"
+                .to_owned(),
+        )
     }
 }
 
