@@ -18,6 +18,7 @@ use crate::diagnosis::{Code, Diagnosis, Error, Result};
 use crate::elf::{Binding, Elf, Section, SectionIndex, SectionKind, Symbol, SymbolKind};
 use crate::spec::{MapIndex, MapOrigin, MapSpec, Variable};
 
+use super::extents;
 use super::maps::Maps;
 use super::role::Role;
 
@@ -97,20 +98,13 @@ fn variables_of(
 ) -> Result<Vec<Variable>> {
     let mut variables = Vec::with_capacity(symbols.len());
     for (position, symbol) in symbols.iter().enumerate() {
-        let next = symbols
-            .get(position + 1)
-            .map_or(section.size, |next| next.value);
-        let size = match symbol.size {
-            0 => next.saturating_sub(symbol.value),
-            size => size,
-        };
-        if symbol.value.saturating_add(size) > section.size {
+        let size = extents::size_of(section, symbols, position).map_err(|size| {
             let message = format!(
                 "variable `{}` of {size} bytes does not fit the section of {} bytes",
                 symbol.name, section.size
             );
-            return Err(malformed(section, symbol.value, message));
-        }
+            malformed(section, symbol.value, message)
+        })?;
         let too_large = |_| malformed(section, symbol.value, "a variable too large".to_owned());
         variables.push(Variable {
             name: symbol.name.to_owned(),

@@ -7,6 +7,7 @@ use crate::diagnosis::{Code, Diagnosis, Error, Result};
 use crate::elf::{self, Elf, Section, SectionIndex, SectionKind, Symbol, SymbolKind};
 use crate::spec::{InnerMap, MapIndex, MapOrigin, MapSpec};
 
+use super::extents;
 use super::legacy_maps::{self, InnerClaim};
 use super::role::Role;
 
@@ -139,20 +140,13 @@ fn maps_section<'data>(elf: &Elf<'data>, section: &Section<'data>) -> Result<Map
     symbols.sort_by_key(|symbol| symbol.value);
     let mut variables = Vec::with_capacity(symbols.len());
     for (position, symbol) in symbols.iter().enumerate() {
-        let next = symbols
-            .get(position + 1)
-            .map_or(section.size, |next| next.value);
-        let size = match symbol.size {
-            0 => next.saturating_sub(symbol.value),
-            size => size,
-        };
-        if symbol.value.saturating_add(size) > section.size {
+        let size = extents::size_of(section, &symbols, position).map_err(|size| {
             let message = format!(
                 "`{}` of {size} bytes does not fit the section of {} bytes",
                 symbol.name, section.size
             );
-            return Err(malformed(section.name, symbol.value, message));
-        }
+            malformed(section.name, symbol.value, message)
+        })?;
         variables.push(MapVariable {
             name: symbol.name,
             offset: symbol.value,

@@ -10,6 +10,7 @@
 mod btf_maps;
 mod code;
 mod data;
+mod extents;
 mod externs;
 mod legacy_maps;
 mod maps;
