@@ -1,7 +1,7 @@
 //! An error as a JSON document: everything the diagnosis holds, under stable names.
 
 use serde::Serialize;
-use twinbpf::diagnosis::{Category, Place, Stage};
+use twinbpf::diagnosis::{Category, Place, SourceLine, Stage};
 use twinbpf::{Error, ErrorKind};
 
 /// The whole document.
@@ -22,6 +22,7 @@ struct ErrorFields<'a> {
     text: String,
     context: &'a [String],
     place: PlaceFields<'a>,
+    related: Vec<RelatedFields<'a>>,
     facts: Vec<FactFields<'a>>,
     help: &'a [String],
     kernel_text: Option<&'a str>,
@@ -49,7 +50,15 @@ struct InsnFields<'a> {
 struct SourceFields<'a> {
     file: &'a str,
     line: u32,
+    column: u32,
     text: &'a str,
+}
+
+#[derive(Debug, Serialize)]
+struct RelatedFields<'a> {
+    label: &'a str,
+    insn: Option<InsnFields<'a>>,
+    source: Option<SourceFields<'a>>,
 }
 
 #[derive(Debug, Serialize)]
@@ -71,6 +80,11 @@ impl<'a> ErrorDocument<'a> {
             label: &fact.label,
             value: &fact.value,
         });
+        let related = diagnosis.related.iter().map(|related| RelatedFields {
+            label: &related.label,
+            insn: related.insn.as_ref().map(InsnFields::new),
+            source: related.source.as_ref().map(SourceFields::new),
+        });
         let errno = diagnosis.errno.map(|errno| ErrnoFields {
             number: errno.0,
             name: errno.name(),
@@ -87,6 +101,7 @@ impl<'a> ErrorDocument<'a> {
                 text: diagnosis.one_line(),
                 context: &diagnosis.context,
                 place: PlaceFields::new(&diagnosis.place),
+                related: related.collect(),
                 facts: facts.collect(),
                 help: &diagnosis.help,
                 kernel_text: diagnosis.kernel_text.as_deref(),
@@ -104,15 +119,28 @@ impl<'a> PlaceFields<'a> {
             offset: place.offset,
             map: place.map.as_deref(),
             program: place.program.as_deref(),
-            insn: place.insn.as_ref().map(|(index, text)| InsnFields {
-                index: *index,
-                text,
-            }),
-            source: place.source.as_ref().map(|source| SourceFields {
-                file: &source.file,
-                line: source.line,
-                text: &source.text,
-            }),
+            insn: place.insn.as_ref().map(InsnFields::new),
+            source: place.source.as_ref().map(SourceFields::new),
+        }
+    }
+}
+
+impl<'a> InsnFields<'a> {
+    fn new((index, text): &'a (u32, String)) -> Self {
+        Self {
+            index: *index,
+            text,
+        }
+    }
+}
+
+impl<'a> SourceFields<'a> {
+    fn new(source: &'a SourceLine) -> Self {
+        Self {
+            file: &source.file,
+            line: source.line,
+            column: source.column,
+            text: &source.text,
         }
     }
 }

@@ -147,12 +147,14 @@ fn source_line(line: &str) -> SourceLine {
         Some(SourceLine {
             file: file.to_owned(),
             line: number.parse().ok()?,
+            column: 0,
             text: text.to_owned(),
         })
     });
     place.unwrap_or_else(|| SourceLine {
         file: String::new(),
         line: 0,
+        column: 0,
         text: line.to_owned(),
     })
 }

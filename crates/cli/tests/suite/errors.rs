@@ -355,6 +355,7 @@ fn is_whole(error: &Value) {
         "text",
         "context",
         "place",
+        "related",
         "facts",
         "help",
         "kernel_text",

@@ -117,8 +117,21 @@ pub struct SourceLine {
     pub file: String,
     /// Line, from 1.
     pub line: u32,
+    /// Column, from 1; 0 if unknown.
+    pub column: u32,
     /// The text of the line.
     pub text: String,
+}
+
+/// Another place that has to do with it: where a value came from, the lines of a loop, the caller.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Related {
+    /// What happens there, in a few words.
+    pub label: String,
+    /// Instruction index within the program, with its text.
+    pub insn: Option<(u32, String)>,
+    /// Source file, line and text of that line.
+    pub source: Option<SourceLine>,
 }
 
 /// One fact that supports the message: a label and its value.
@@ -147,6 +160,8 @@ pub struct Diagnosis {
     pub place: Place,
     /// What callers were trying to do, innermost first.
     pub context: Vec<String>,
+    /// Other places that have to do with it, in the order in which they ran.
+    pub related: Vec<Related>,
     /// Facts that support the message.
     pub facts: Vec<Fact>,
     /// What to do next.
@@ -169,6 +184,7 @@ impl Diagnosis {
             message: message.into(),
             place: Place::default(),
             context: Vec::new(),
+            related: Vec::new(),
             facts: Vec::new(),
             help: Vec::new(),
             kernel_text: None,

@@ -47,6 +47,7 @@ impl SourceLines {
         Some(SourceLine {
             file: btf.text(info.line.file).to_owned(),
             line: info.line.line,
+            column: info.line.column,
             text: btf.text(info.line.text).to_owned(),
         })
     }
