@@ -238,7 +238,7 @@ fn flags(program: &LinkedProgram) -> u32 {
         } else {
             0
         };
-    sleepable | fragments
+    sleepable | fragments | program.load_flags
 }
 
 /// Puts the numbers of live things into the instructions.

@@ -93,6 +93,7 @@ fn link_program(
         attach: program.attach,
         attach_target: program.attach_target.clone(),
         is_sleepable: program.is_sleepable,
+        load_flags: program.load_flags,
         autoload: program.autoload,
         target: ProgramTarget::of(program),
         insns: resolved.insns,
@@ -167,6 +168,8 @@ pub struct LinkedProgram {
     pub attach_target: Option<String>,
     /// Whether it may sleep.
     pub is_sleepable: bool,
+    /// Further flags for the kernel's `BPF_PROG_LOAD`, as numbers; 0 unless the caller sets some.
+    pub load_flags: u32,
     /// Whether it is loaded with the object.
     pub autoload: bool,
     /// What else of the engine the program as a whole refers to.
@@ -197,6 +200,7 @@ impl LinkedProgram {
             attach: None,
             attach_target: None,
             is_sleepable: false,
+            load_flags: 0,
             autoload: true,
             target: ProgramTarget::None,
             insns,

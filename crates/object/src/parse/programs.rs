@@ -68,6 +68,7 @@ fn program(function: &Function, index: FunctionIndex) -> ProgramSpec {
         attach: meaning.as_ref().and_then(|meaning| meaning.attach),
         is_sleepable: meaning.as_ref().is_some_and(|meaning| meaning.is_sleepable),
         attach_target: meaning.and_then(|meaning| meaning.target),
+        load_flags: 0,
         autoload,
         function: index,
     }

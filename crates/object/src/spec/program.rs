@@ -24,6 +24,8 @@ pub struct ProgramSpec {
     pub attach_target: Option<String>,
     /// Whether it may sleep.
     pub is_sleepable: bool,
+    /// Further flags for the kernel's `BPF_PROG_LOAD`, as numbers; 0 unless the caller sets some.
+    pub load_flags: u32,
     /// Whether loading the object loads it (`SEC("?..")` says no).
     pub autoload: bool,
     /// Its code.
