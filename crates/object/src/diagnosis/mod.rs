@@ -5,11 +5,13 @@
 //! can match on [`ErrorKind`] without knowing which layer spoke.
 
 mod code;
+mod explanation;
 mod render;
 
 use std::fmt;
 
 pub use code::{CODES, Code, CodeRow};
+pub use explanation::Explanation;
 
 use crate::abi::Errno;
 
