@@ -15,7 +15,7 @@ const CRATES: &[Row] = &[
     ("verify", &["object"]),
     ("kernel", &["object", "shm", "verify"]),
     ("vm", &["object", "shm", "verify"]),
-    ("twinbpf", &["object", "kernel", "vm"]),
+    ("twinbpf", &["object", "kernel", "verify", "vm"]),
     ("cli", &["twinbpf"]),
     ("trials", &[]),
 ];

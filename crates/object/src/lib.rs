@@ -24,5 +24,5 @@ mod target;
 pub use abi::{AttachKind, Errno, MapKind, ProgramKind};
 pub use diagnosis::{Code, Diagnosis, Error, ErrorKind, Result};
 pub use insn::{Insn, InsnIndex};
-pub use link::{Hole, HoleKind, Linked, LinkedProgram, Target, link};
+pub use link::{Hole, HoleKind, Linked, LinkedProgram, Target, link, link_each};
 pub use spec::{MapIndex, MapSpec, Object, ProgramSpec};

@@ -70,10 +70,10 @@ pub use variable::Variable;
 pub use walk::RawEntries;
 
 pub use twinbpf_kernel::Kernel;
-pub use twinbpf_object::link::link;
+pub use twinbpf_object::link::{link, link_each};
 pub use twinbpf_object::{
     AttachKind, Code, Diagnosis, Errno, Error, ErrorKind, Linked, LinkedProgram, MapKind, MapSpec,
-    Object, ProgramKind, ProgramSpec, Result, Target, abi, diagnosis, map_rules, spec,
+    Object, ProgramKind, ProgramSpec, Result, Target, abi, btf, diagnosis, map_rules, spec,
 };
 pub use twinbpf_vm::capture::{Capture, Direction, PacketKind, Vlan};
 pub use twinbpf_vm::hooks::socket::{SocketFilter, SocketFrame, SocketStats};

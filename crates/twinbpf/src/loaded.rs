@@ -121,9 +121,10 @@ pub struct NotLoaded {
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum NotLoadedReason {
-    /// The object or the caller switched loading off (`SEC("?..")`).
-    SwitchedOff,
-    /// Loading it is switched off, and it could not have been linked either.
+    /// The object or the caller switched loading off (`SEC("?..")`); with what is wrong with it if it could not have been
+    /// linked either.
+    SwitchedOff(Option<Error>),
+    /// It refers to something that is not there.
     NotLinked(Error),
     /// The program refers to a map that could not be created.
     MapMissing {
@@ -137,10 +138,10 @@ pub enum NotLoadedReason {
 impl fmt::Display for NotLoadedReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::SwitchedOff => f.write_str("loading it is switched off"),
-            Self::NotLinked(error) => write!(f, "loading it is switched off, and {error}"),
+            Self::SwitchedOff(None) => f.write_str("loading it is switched off"),
+            Self::SwitchedOff(Some(error)) => write!(f, "loading it is switched off, and {error}"),
             Self::MapMissing { map } => write!(f, "its map `{map}` could not be created"),
-            Self::Refused(error) => error.fmt(f),
+            Self::NotLinked(error) | Self::Refused(error) => error.fmt(f),
         }
     }
 }

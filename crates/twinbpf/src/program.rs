@@ -2,6 +2,7 @@
 
 use twinbpf_kernel::{KernelProgram, KernelSocketLink};
 use twinbpf_object::{Code, Diagnosis, Error, ProgramKind, Result};
+use twinbpf_verify::VerifierLog;
 use twinbpf_vm::capture::{Capture, Direction};
 use twinbpf_vm::hooks::socket::{self, SocketFilter, SocketStats};
 use twinbpf_vm::{Vm, VmProgram};
@@ -74,6 +75,12 @@ impl Program {
             ProgramHandle::Kernel(program) => Some(program.verifier_log()),
             ProgramHandle::Vm { .. } => None,
         }
+    }
+
+    /// How many instructions the verifier walked through, those on every path counted; `None` if there is no verifier, or it
+    /// does not say.
+    pub fn verified_insns(&self) -> Option<u64> {
+        VerifierLog::read(self.verifier_log()?).processed
     }
 
     /// Attaches the program. It runs until the link is dropped.

@@ -347,7 +347,7 @@ fn load_each_loads_what_it_can(engine: &Engine) {
         .find(|each| each.name == "second")
         .unwrap()
         .reason;
-    assert!(matches!(off, NotLoadedReason::SwitchedOff));
+    assert!(matches!(off, NotLoadedReason::SwitchedOff(None)));
 }
 
 fn an_unknown_name_lists_the_known_ones(engine: &Engine) {

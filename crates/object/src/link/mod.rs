@@ -47,6 +47,20 @@ const MOST_INSNS: usize = 1 << 24;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub fn link(object: &Object, target: &Target) -> Result<Linked> {
+    let mut linked = link_each(object, target)?;
+    match linked.left_out.iter().position(|each| each.autoload) {
+        None => Ok(linked),
+        Some(position) => Err(linked.left_out.swap_remove(position).reason),
+    }
+}
+
+/// Links what can be linked, each program on its own: as [`link()`], except that a program which cannot be linked goes to
+/// [`Linked::left_out`] even if it is to be loaded, and takes no other with it.
+///
+/// # Errors
+///
+/// If nothing of the object can be linked: it is for machines of the other byte order, or its programs are too large together.
+pub fn link_each(object: &Object, target: &Target) -> Result<Linked> {
     check_byte_order(object)?;
     let mut linked = Linked {
         license: object.license.clone(),
@@ -69,11 +83,12 @@ pub fn link(object: &Object, target: &Target) -> Result<Linked> {
                 check_total(total)?;
                 linked.programs.push(program);
             }
-            Err(reason) if !program.autoload => linked.left_out.push(LeftOut {
+            Err(reason) => linked.left_out.push(LeftOut {
                 name: program.name.clone(),
+                section: program.section.clone(),
+                autoload: program.autoload,
                 reason,
             }),
-            Err(error) => return Err(error),
         }
     }
     Ok(linked)
@@ -140,7 +155,8 @@ pub struct Linked {
     pub variables: Vec<Variable>,
     /// Programs in the object's order.
     pub programs: Vec<LinkedProgram>,
-    /// Programs that could not be linked, and need not be: those the object does not load by itself (`SEC("?..")`).
+    /// Programs that could not be linked. From [`link()`] only those that need not be, because the object does not load them
+    /// by itself (`SEC("?..")`).
     pub left_out: Vec<LeftOut>,
 }
 
@@ -149,6 +165,10 @@ pub struct Linked {
 pub struct LeftOut {
     /// The program's name.
     pub name: String,
+    /// The section it came from.
+    pub section: String,
+    /// Whether it was to be loaded with the object.
+    pub autoload: bool,
     /// What is wrong with it.
     pub reason: Error,
 }

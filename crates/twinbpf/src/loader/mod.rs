@@ -1,5 +1,16 @@
-//! Loading: maps first, then programs, all or nothing or each on its own.
+//! Loading: maps first, then programs on all CPUs, all or nothing or each on its own.
+//!
+//! ```text
+//! plan.rs      what is wanted, and which program waits for which
+//! fit.rs       whether a map that exists already may be used
+//! parallel.rs  jobs that wait for each other
+//! ```
 
+mod fit;
+mod parallel;
+mod plan;
+
+use twinbpf_object::link::LeftOut;
 use twinbpf_object::spec::MapIndex;
 use twinbpf_object::{
     Code, Diagnosis, Error, HoleKind, Linked, LinkedProgram, MapSpec, Object, Result,
@@ -9,6 +20,8 @@ use crate::engine::{Engine, inner_index, kernel_map, vm_map};
 use crate::loaded::{LoadReport, Loaded, NotLoaded, NotLoadedReason, missing};
 use crate::program::{Program, ProgramHandle};
 use crate::raw_map::RawMap;
+
+use plan::Plan;
 
 /// Loads a linked object. Made by [`Engine::loader`].
 ///
@@ -31,6 +44,14 @@ pub struct Loader<'a> {
     engine: &'a Engine,
     linked: &'a Linked,
     reused: Vec<(&'a str, RawMap)>,
+    only: Option<Only<'a>>,
+}
+
+/// The one program to load.
+#[derive(Debug, Clone, Copy)]
+enum Only<'a> {
+    Name(&'a str),
+    Position(usize),
 }
 
 impl Engine {
@@ -40,6 +61,7 @@ impl Engine {
             engine: self,
             linked,
             reused: Vec::new(),
+            only: None,
         }
     }
 
@@ -58,10 +80,25 @@ impl Engine {
 /// What became of one thing to be loaded.
 type Outcome<T> = Result<T, NotLoadedReason>;
 
+/// What became of each map of the object; `None` if it was not wanted.
+type Maps = [Option<Outcome<RawMap>>];
+
 impl<'a> Loader<'a> {
     /// Uses a map that is there already instead of creating the object's map `name`. Its definition must agree.
     pub fn reuse(mut self, name: &'a str, map: &RawMap) -> Self {
         self.reused.push((name, map.clone()));
+        self
+    }
+
+    /// Loads the program with this name and no other, even if loading it is switched off, and creates only the maps it needs.
+    pub fn only(mut self, program: &'a str) -> Self {
+        self.only = Some(Only::Name(program));
+        self
+    }
+
+    /// As [`Loader::only`], for the program at this position of [`Linked::programs`](crate::Linked::programs).
+    pub fn only_at(mut self, position: usize) -> Self {
+        self.only = Some(Only::Position(position));
         self
     }
 
@@ -77,9 +114,11 @@ impl<'a> Loader<'a> {
             .into_iter()
             .chain(report.programs)
             .filter_map(|each| match each.reason {
-                NotLoadedReason::Refused(error) => Some((each.name, error)),
+                NotLoadedReason::Refused(error) | NotLoadedReason::NotLinked(error) => {
+                    Some((each.name, error))
+                }
                 // A missing map was refused itself, and what is switched off is no failure.
-                _ => None,
+                NotLoadedReason::SwitchedOff(_) | NotLoadedReason::MapMissing { .. } => None,
             });
         match refused.next() {
             None => Ok(loaded),
@@ -98,37 +137,78 @@ impl<'a> Loader<'a> {
     /// If a map given to [`Loader::reuse`] does not fit. Refusals are in the report.
     pub fn load_each(self) -> Result<(Loaded, LoadReport)> {
         self.check_reused()?;
-        let maps = self.create_maps();
+        let plan = Plan::new(self.linked, self.selected()?);
+        let maps = self.create_maps(&plan);
         let mut report = LoadReport::default();
-        report
-            .programs
-            .extend(self.linked.left_out.iter().map(|left_out| NotLoaded {
-                name: left_out.name.clone(),
-                reason: NotLoadedReason::NotLinked(left_out.reason.clone()),
-            }));
         let mut loaded = Loaded::default();
-        for program in &self.linked.programs {
-            match self.load_program(program, &maps) {
-                Ok(program) => loaded.programs.push(program),
-                Err(reason) => report.programs.push(NotLoaded {
-                    name: program.name.clone(),
-                    reason,
-                }),
-            }
+        if self.only.is_none() {
+            report
+                .programs
+                .extend(self.linked.left_out.iter().map(left_out));
+        }
+        let outcomes = self.load_programs(&plan, &maps);
+        for (program, outcome) in self.linked.programs.iter().zip(outcomes) {
+            let reason = match outcome {
+                Some(Ok(program)) => {
+                    loaded.programs.push(program);
+                    continue;
+                }
+                Some(Err(reason)) => reason,
+                None if self.only.is_some() => continue,
+                None => NotLoadedReason::SwitchedOff(None),
+            };
+            report.programs.push(NotLoaded {
+                name: program.name.clone(),
+                reason,
+            });
         }
         for variable in &self.linked.variables {
-            if let Some(Ok(map)) = maps.get(variable.map.0) {
+            if let Some(Some(Ok(map))) = maps.get(variable.map.0) {
                 loaded.variables.push((variable.clone(), map.clone()));
             }
         }
         for (spec, map) in self.linked.maps.iter().zip(maps) {
             let name = spec.name.clone();
             match map {
-                Ok(map) => loaded.maps.push((name, map)),
-                Err(reason) => report.maps.push(NotLoaded { name, reason }),
+                Some(Ok(map)) => loaded.maps.push((name, map)),
+                Some(Err(reason)) => report.maps.push(NotLoaded { name, reason }),
+                None => {}
             }
         }
         Ok((loaded, report))
+    }
+
+    /// The position of the one program that was asked for.
+    fn selected(&self) -> Result<Option<usize>> {
+        let programs = &self.linked.programs;
+        let found = match self.only {
+            None => return Ok(None),
+            Some(Only::Position(position)) if position < programs.len() => Some(position),
+            Some(Only::Position(position)) => {
+                let message = format!(
+                    "there is no program {position}, there are {}",
+                    programs.len()
+                );
+                return Err(Diagnosis::new(Code::PROGRAM_NOT_FOUND, message).into());
+            }
+            Some(Only::Name(name)) => programs.iter().position(|each| each.name == name),
+        };
+        match (found, self.only) {
+            (None, Some(Only::Name(name))) => Err(self.not_there(name)),
+            (found, _) => Ok(found),
+        }
+    }
+
+    /// A program that could not be linked is there, with its reason.
+    fn not_there(&self, name: &str) -> Error {
+        let left_out = self.linked.left_out.iter().find(|each| each.name == name);
+        match left_out {
+            Some(left_out) => left_out.reason.clone(),
+            None => {
+                let names = self.linked.programs.iter().map(|each| each.name.as_str());
+                missing(Code::PROGRAM_NOT_FOUND, "program", name, names)
+            }
+        }
     }
 
     /// Every reused map belongs to the same engine and agrees with the definition it stands for.
@@ -146,17 +226,19 @@ impl<'a> Loader<'a> {
                 );
                 return Err(Diagnosis::new(Code::USAGE, message).in_map(name).into());
             }
-            agrees(spec, map.spec())?;
+            fit::agrees(spec, map.spec())?;
         }
         Ok(())
     }
 
-    /// One outcome per map, in the object's order. Templates of inner maps come before the maps that name them.
-    fn create_maps(&self) -> Vec<Outcome<RawMap>> {
+    /// One outcome per map, in the object's order; `None` for maps that are not wanted. Templates of inner maps come before
+    /// the maps that name them.
+    fn create_maps(&self, plan: &Plan) -> Vec<Option<Outcome<RawMap>>> {
         let specs = &self.linked.maps;
         let mut maps: Vec<Option<Outcome<RawMap>>> = specs.iter().map(|_| None).collect();
+        let wanted = (0..specs.len()).filter(|index| plan.maps[*index]);
         let (templated, plain): (Vec<usize>, Vec<usize>) =
-            (0..specs.len()).partition(|index| inner_index(&specs[*index]).is_some());
+            wanted.partition(|index| inner_index(&specs[*index]).is_some());
         for index in plain {
             maps[index] = Some(self.create_map(&specs[index], None));
         }
@@ -171,8 +253,7 @@ impl<'a> Loader<'a> {
             };
             maps[index] = Some(created);
         }
-        // Every index is in one of the two lists, so nothing is left out.
-        maps.into_iter().flatten().collect()
+        maps
     }
 
     fn create_map(&self, spec: &MapSpec, inner: Option<&RawMap>) -> Outcome<RawMap> {
@@ -185,10 +266,21 @@ impl<'a> Loader<'a> {
         }
     }
 
-    fn load_program(&self, program: &LinkedProgram, maps: &[Outcome<RawMap>]) -> Outcome<Program> {
-        if !program.autoload {
-            return Err(NotLoadedReason::SwitchedOff);
+    /// One outcome per program, in the object's order; `None` for those that are not wanted. Programs that need not wait for
+    /// each other are loaded at the same time.
+    fn load_programs(&self, plan: &Plan, maps: &Maps) -> Vec<Option<Outcome<Program>>> {
+        let (wanted, after) = plan.jobs();
+        let outcomes = parallel::run(&after, |job| {
+            self.load_program(&self.linked.programs[wanted[job]], maps)
+        });
+        let mut all: Vec<_> = plan.programs.iter().map(|_| None).collect();
+        for (position, outcome) in wanted.into_iter().zip(outcomes) {
+            all[position] = Some(outcome);
         }
+        all
+    }
+
+    fn load_program(&self, program: &LinkedProgram, maps: &Maps) -> Outcome<Program> {
         let (renumbered, used) = self.renumber(program, maps)?;
         let program = renumbered.as_ref().unwrap_or(program);
         self.hand_over(program, &used)
@@ -213,68 +305,55 @@ impl<'a> Loader<'a> {
         }
     }
 
-    /// The maps to hand over. An engine takes a slice without gaps, so if a map of the object could not be created, the
-    /// program's references are numbered anew; a program that needs the missing map is not loaded.
+    /// The maps to hand over. An engine takes a slice without gaps, so if a map of the object is not there, the program's
+    /// references are numbered anew; a program that needs the missing map is not loaded.
     fn renumber(
         &self,
         program: &LinkedProgram,
-        maps: &[Outcome<RawMap>],
+        maps: &Maps,
     ) -> Outcome<(Option<LinkedProgram>, Vec<RawMap>)> {
-        let present: Vec<RawMap> = maps.iter().flatten().cloned().collect();
+        let present: Vec<RawMap> = maps.iter().flatten().flatten().cloned().collect();
         if present.len() == maps.len() {
             return Ok((None, present));
         }
+        // By map: how many before it are there.
+        let mut position = 0;
+        let positions: Vec<usize> = maps
+            .iter()
+            .map(|map| {
+                let here = position;
+                position += usize::from(matches!(map, Some(Ok(_))));
+                here
+            })
+            .collect();
         let mut renumbered = program.clone();
         for hole in &mut renumbered.holes {
             let (HoleKind::Map(index) | HoleKind::MapValue { map: index, .. }) = &mut hole.kind
             else {
                 continue;
             };
-            if let Some(Err(_)) = maps.get(index.0) {
+            if let Some(Some(Err(_))) = maps.get(index.0) {
                 let map = self.linked.maps[index.0].name.clone();
                 return Err(NotLoadedReason::MapMissing { map });
             }
-            *index = MapIndex(maps.iter().take(index.0).flatten().count());
+            // An index beyond the object's maps stays what it is: the engine says so.
+            let beyond = index.0.saturating_sub(maps.len());
+            let known = positions.get(index.0).copied();
+            *index = MapIndex(known.unwrap_or(position.saturating_add(beyond)));
         }
         Ok((Some(renumbered), present))
     }
 }
 
-/// A map to be reused must be what the object defines; the first field that differs is named.
-fn agrees(wanted: &MapSpec, has: &MapSpec) -> Result<()> {
-    let fields = [
-        ("type", wanted.kind.to_string(), has.kind.to_string()),
-        (
-            "key size",
-            wanted.key_size.to_string(),
-            has.key_size.to_string(),
-        ),
-        (
-            "value size",
-            wanted.value_size.to_string(),
-            has.value_size.to_string(),
-        ),
-        (
-            "max_entries",
-            wanted.max_entries.to_string(),
-            has.max_entries.to_string(),
-        ),
-        (
-            "flags",
-            format!("{:#x}", wanted.flags.0),
-            format!("{:#x}", has.flags.0),
-        ),
-    ];
-    match fields.iter().find(|(_, wanted, has)| wanted != has) {
-        None => Ok(()),
-        Some((field, wanted_value, has_value)) => {
-            let message = format!(
-                "the map to be reused does not fit: {field} is {has_value}, the object wants {wanted_value}"
-            );
-            Err(Diagnosis::new(Code::USAGE, message)
-                .in_map(&wanted.name)
-                .into())
-        }
+/// What became of a program that could not be linked.
+fn left_out(program: &LeftOut) -> NotLoaded {
+    let reason = program.reason.clone();
+    NotLoaded {
+        name: program.name.clone(),
+        reason: match program.autoload {
+            true => NotLoadedReason::NotLinked(reason),
+            false => NotLoadedReason::SwitchedOff(Some(reason)),
+        },
     }
 }
 
