@@ -183,17 +183,43 @@ const MODULES: &[(&str, &[Row])] = &[
     (
         "cli",
         &[
-            ("args", &[]),
             ("error_document", &[]),
             ("exit", &[]),
             ("object_file", &[]),
             ("table", &[]),
             ("output", &["error_document"]),
+            ("btf_file", &["object_file"]),
+            ("choice", &[]),
+            ("program_types", &["choice", "output"]),
+            (
+                "check",
+                &[
+                    "btf_file",
+                    "choice",
+                    "error_document",
+                    "exit",
+                    "object_file",
+                    "output",
+                    "program_types",
+                    "table",
+                ],
+            ),
+            ("args", &["check", "choice"]),
             (
                 "inspect",
                 &["args", "exit", "object_file", "output", "table"],
             ),
-            ("run", &["args", "exit", "object_file", "output"]),
+            (
+                "run",
+                &[
+                    "args",
+                    "choice",
+                    "exit",
+                    "object_file",
+                    "output",
+                    "program_types",
+                ],
+            ),
         ],
     ),
 ];

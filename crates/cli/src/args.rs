@@ -6,8 +6,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use twinbpf::abi::{meaning_of_section, nearest_section};
-use twinbpf::{AttachKind, Direction, Hook, ProgramKind};
+use twinbpf::{Direction, Hook};
+
+use crate::check::CheckArgs;
+use crate::choice::{EngineChoice, TypeChoice};
 
 /// Run BPF objects in the Linux kernel, or in a BPF engine inside this process that needs no privilege.
 #[derive(Debug, Parser)]
@@ -36,6 +38,11 @@ pub(crate) enum Command {
     Run(RunArgs),
     /// Print what an object file contains: maps, programs, license, sections
     Inspect(InspectArgs),
+    /// Load each program of the objects alone, print whether it was accepted, and keep none of them
+    ///
+    /// One row per program; a program that is not accepted has the code of its diagnosis, which `--verbose` prints whole.
+    /// Nothing is attached, and nothing stays loaded.
+    Check(CheckArgs),
 }
 
 impl Command {
@@ -43,6 +50,7 @@ impl Command {
         match self {
             Self::Run(args) => args.json,
             Self::Inspect(args) => args.json,
+            Self::Check(args) => args.json,
         }
     }
 
@@ -50,6 +58,7 @@ impl Command {
         match self {
             Self::Run(args) => args.log,
             Self::Inspect(_) => false,
+            Self::Check(args) => args.log,
         }
     }
 }
@@ -117,17 +126,6 @@ pub(crate) struct InspectArgs {
     pub(crate) json: bool,
 }
 
-/// Which engine.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum EngineChoice {
-    /// The kernel if it permits, else the vm
-    Auto,
-    /// The running kernel
-    Kernel,
-    /// A BPF engine inside this process
-    Vm,
-}
-
 /// Which direction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum DirectionChoice {
@@ -143,37 +141,6 @@ impl From<DirectionChoice> for Direction {
             DirectionChoice::In => Self::In,
             DirectionChoice::Out => Self::Out,
         }
-    }
-}
-
-/// A program type that the user named.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct TypeChoice {
-    /// For the programs of this section only.
-    pub(crate) section: Option<String>,
-    /// The type.
-    pub(crate) kind: ProgramKind,
-    /// Where within its kind it attaches, if a section name was given as the type.
-    pub(crate) attach: Option<AttachKind>,
-}
-
-impl TypeChoice {
-    /// Reads `[SECTION=]TYPE`; the type is a type's name or a section name that means one.
-    fn parse(text: &str) -> Result<Self, String> {
-        let (section, name) = match text.rsplit_once('=') {
-            Some((section, name)) => (Some(section.to_owned()), name),
-            None => (None, text),
-        };
-        let (kind, attach) = match (ProgramKind::from_name(name), meaning_of_section(name)) {
-            (Some(kind), _) => (kind, None),
-            (None, Some(meaning)) => (meaning.kind, meaning.attach),
-            (None, None) => return Err(unknown_type(name)),
-        };
-        Ok(Self {
-            section,
-            kind,
-            attach,
-        })
     }
 }
 
@@ -219,15 +186,6 @@ fn parse_integer(text: &str) -> Result<i128, String> {
     magnitude
         .map(|magnitude| sign * i128::from(magnitude))
         .map_err(|_| format!("`{text}` is no integer of at most 64 bits, such as 10, -3, 0x1f"))
-}
-
-fn unknown_type(name: &str) -> String {
-    let names: Vec<&str> = ProgramKind::all().filter_map(ProgramKind::name).collect();
-    let guess = match nearest_section(name) {
-        Some(near) => format!("did you mean `{near}`? "),
-        None => String::new(),
-    };
-    format!("{guess}types are {}", names.join(", "))
 }
 
 fn parse_hook(text: &str) -> Result<Hook, String> {
@@ -293,21 +251,5 @@ mod tests {
         ] {
             assert!(value(wrong).is_err(), "{wrong}");
         }
-    }
-
-    #[test]
-    fn a_type_is_a_types_name_or_a_sections_for_one_section_or_the_untyped() {
-        let parsed = TypeChoice::parse("socket1=socket_filter").unwrap();
-        assert_eq!(parsed.section.as_deref(), Some("socket1"));
-        assert_eq!(parsed.kind, ProgramKind::SocketFilter);
-        assert_eq!(
-            TypeChoice::parse("socket").unwrap().kind,
-            ProgramKind::SocketFilter
-        );
-        assert!(
-            TypeChoice::parse("sokcet")
-                .unwrap_err()
-                .contains("`socket`")
-        );
     }
 }

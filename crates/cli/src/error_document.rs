@@ -11,8 +11,9 @@ pub(crate) struct ErrorDocument<'a> {
     error: ErrorFields<'a>,
 }
 
+/// The error itself, as it stands in every document.
 #[derive(Debug, Serialize)]
-struct ErrorFields<'a> {
+pub(crate) struct ErrorFields<'a> {
     code: &'a str,
     title: &'a str,
     kind: &'a str,
@@ -75,6 +76,15 @@ struct ErrnoFields {
 
 impl<'a> ErrorDocument<'a> {
     pub(crate) fn new(error: &'a Error) -> Self {
+        Self {
+            ok: false,
+            error: ErrorFields::new(error),
+        }
+    }
+}
+
+impl<'a> ErrorFields<'a> {
+    pub(crate) fn new(error: &'a Error) -> Self {
         let diagnosis = error.diagnosis();
         let facts = diagnosis.facts.iter().map(|fact| FactFields {
             label: &fact.label,
@@ -90,23 +100,20 @@ impl<'a> ErrorDocument<'a> {
             name: errno.name(),
         });
         Self {
-            ok: false,
-            error: ErrorFields {
-                code: diagnosis.code.as_str(),
-                title: diagnosis.code.row().title,
-                kind: kind_name(diagnosis.kind),
-                stage: stage_name(diagnosis.stage),
-                category: diagnosis.category.map(category_name),
-                message: &diagnosis.message,
-                text: diagnosis.one_line(),
-                context: &diagnosis.context,
-                place: PlaceFields::new(&diagnosis.place),
-                related: related.collect(),
-                facts: facts.collect(),
-                help: &diagnosis.help,
-                kernel_text: diagnosis.kernel_text.as_deref(),
-                errno,
-            },
+            code: diagnosis.code.as_str(),
+            title: diagnosis.code.row().title,
+            kind: kind_name(diagnosis.kind),
+            stage: stage_name(diagnosis.stage),
+            category: diagnosis.category.map(category_name),
+            message: &diagnosis.message,
+            text: diagnosis.one_line(),
+            context: &diagnosis.context,
+            place: PlaceFields::new(&diagnosis.place),
+            related: related.collect(),
+            facts: facts.collect(),
+            help: &diagnosis.help,
+            kernel_text: diagnosis.kernel_text.as_deref(),
+            errno,
         }
     }
 }

@@ -4,11 +4,15 @@
 //! went (`exit.rs`).
 
 mod args;
+mod btf_file;
+mod check;
+mod choice;
 mod error_document;
 mod exit;
 mod inspect;
 mod object_file;
 mod output;
+mod program_types;
 mod run;
 mod table;
 
@@ -31,6 +35,7 @@ fn main() -> ExitCode {
     let result = match &cli.command {
         Command::Run(args) => run::run(args, &output),
         Command::Inspect(args) => inspect::inspect(args, &output),
+        Command::Check(args) => check::check(args, &output),
     };
     match result {
         Ok(exit) => exit,

@@ -8,10 +8,13 @@ use twinbpf::{Code, Diagnosis, Errno, Error, ErrorKind, Object, Result};
 
 /// Reads and parses a file; errors name it.
 pub(crate) fn read(path: &Path) -> Result<Object> {
-    fs::read(path)
-        .map_err(|error| unreadable(&error))
-        .and_then(|bytes| Object::parse(&bytes))
-        .map_err(|error| error.in_file(path.display().to_string()))
+    let object = bytes(path).and_then(|bytes| Object::parse(&bytes));
+    object.map_err(|error| error.in_file(path.display().to_string()))
+}
+
+/// Reads a file; errors name it.
+pub(crate) fn bytes(path: &Path) -> Result<Vec<u8>> {
+    fs::read(path).map_err(|error| unreadable(&error).in_file(path.display().to_string()))
 }
 
 fn unreadable(error: &io::Error) -> Error {

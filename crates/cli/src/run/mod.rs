@@ -10,7 +10,6 @@ mod child;
 mod ending;
 mod events;
 mod session;
-mod types;
 mod variables;
 mod view;
 mod watch;
@@ -20,10 +19,12 @@ use std::time::{Duration, Instant};
 use twinbpf::spec::Object;
 use twinbpf::{Code, Diagnosis, Hook, LinkStats, PrivateNetwork};
 
-use crate::args::{EngineChoice, RunArgs};
+use crate::args::RunArgs;
+use crate::choice::EngineChoice;
 use crate::exit::Exit;
 use crate::object_file;
 use crate::output::{Failure, Output};
+use crate::program_types;
 
 use child::Child;
 use ending::Ending;
@@ -87,13 +88,13 @@ fn prepare_types(
     hook: Option<&Hook>,
     output: &Output,
 ) -> Result<(), Failure> {
-    types::apply(object, &args.types)?;
+    program_types::apply(object, &args.types)?;
     let reason = match (hook, &args.pcap) {
         (Some(hook), _) => format!("it is attached to {hook}"),
         (None, Some(_)) => "it is run on a capture".to_owned(),
         (None, None) => return Ok(()),
     };
-    types::assume_socket_filter(object, &reason, output);
+    program_types::assume_socket_filter(object, &reason, output);
     Ok(())
 }
 

@@ -7,7 +7,8 @@ use twinbpf::{
     Object, Program, ProgramKind, Result,
 };
 
-use crate::args::{EngineChoice, RunArgs};
+use crate::args::RunArgs;
+use crate::choice::EngineChoice;
 use crate::output::Output;
 
 /// What lives while `run` runs. Dropping it detaches and unloads.

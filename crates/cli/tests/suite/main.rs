@@ -8,6 +8,7 @@
     reason = "a test fails by panicking"
 )]
 
+mod checks;
 mod counts;
 mod endings;
 mod errors;
@@ -30,7 +31,8 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let programs = support::Programs::install();
-    let mut cases = counts::cases();
+    let mut cases = checks::cases();
+    cases.extend(counts::cases());
     cases.extend(endings::cases());
     cases.extend(errors::cases());
     cases.extend(inspection::cases());

@@ -2,29 +2,34 @@
 
 use twinbpf::{Code, Diagnosis, Object, ProgramKind, Result};
 
-use crate::args::TypeChoice;
+use crate::choice::TypeChoice;
 use crate::output::Output;
 
 /// Gives programs the types that the user named.
-pub(super) fn apply(object: &mut Object, choices: &[TypeChoice]) -> Result<()> {
+pub(crate) fn apply(object: &mut Object, choices: &[TypeChoice]) -> Result<()> {
     for choice in choices {
-        let mut applied = 0;
-        for program in &mut object.programs {
-            let is_meant = match &choice.section {
-                Some(section) => program.section.trim_start_matches('?') == section,
-                None => program.kind.is_none(),
-            };
-            if is_meant {
-                program.kind = Some(choice.kind);
-                program.attach = choice.attach;
-                applied += 1;
-            }
-        }
-        if applied == 0 {
+        if apply_one(object, choice) == 0 {
             return Err(not_applied(object, choice).into());
         }
     }
     Ok(())
+}
+
+/// Gives programs one type; says how many.
+pub(crate) fn apply_one(object: &mut Object, choice: &TypeChoice) -> usize {
+    let mut applied = 0;
+    for program in &mut object.programs {
+        let is_meant = match &choice.section {
+            Some(section) => program.section.trim_start_matches('?') == section,
+            None => program.kind.is_none(),
+        };
+        if is_meant {
+            program.kind = Some(choice.kind);
+            program.attach = choice.attach;
+            applied += 1;
+        }
+    }
+    applied
 }
 
 fn not_applied(object: &Object, choice: &TypeChoice) -> Diagnosis {
@@ -52,7 +57,7 @@ fn not_applied(object: &Object, choice: &TypeChoice) -> Diagnosis {
 }
 
 /// Makes socket filters of the programs that have no type, and says so.
-pub(super) fn assume_socket_filter(object: &mut Object, reason: &str, output: &Output) {
+pub(crate) fn assume_socket_filter(object: &mut Object, reason: &str, output: &Output) {
     for program in &mut object.programs {
         if program.kind.is_none() {
             program.kind = Some(ProgramKind::SocketFilter);
