@@ -103,16 +103,61 @@ pub(crate) struct ProgramLoad {
     pub(crate) prog_name: [u8; NAME_BYTES],
     pub(crate) prog_ifindex: u32,
     pub(crate) expected_attach_type: u32,
+    pub(crate) prog_btf_fd: u32,
+    pub(crate) func_info_rec_size: u32,
+    pub(crate) func_info: u64,
+    pub(crate) func_info_cnt: u32,
+    pub(crate) line_info_rec_size: u32,
+    pub(crate) line_info: u64,
+    pub(crate) line_info_cnt: u32,
+    pub(crate) attach_btf_id: u32,
+    /// The program to attach to, or the BTF that has `attach_btf_id`; 0 is the kernel's own.
+    pub(crate) attach_fd: u32,
+    pub(crate) core_relo_cnt: u32,
+    pub(crate) fd_array: u64,
+    pub(crate) core_relos: u64,
+    pub(crate) core_relo_rec_size: u32,
+    pub(crate) log_true_size: u32,
+    pub(crate) prog_token_fd: u32,
+    pub(crate) fd_array_cnt: u32,
 }
 
 const _: () = {
-    assert!(size_of::<ProgramLoad>() == 72);
+    assert!(size_of::<ProgramLoad>() == 152);
+    assert!(offset_of!(ProgramLoad, func_info) == 80);
+    assert!(offset_of!(ProgramLoad, line_info) == 96);
+    assert!(offset_of!(ProgramLoad, attach_btf_id) == 108);
+    assert!(offset_of!(ProgramLoad, fd_array) == 120);
+    assert!(offset_of!(ProgramLoad, log_true_size) == 140);
     assert!(offset_of!(ProgramLoad, insns) == 8);
     assert!(offset_of!(ProgramLoad, license) == 16);
     assert!(offset_of!(ProgramLoad, log_level) == 24);
     assert!(offset_of!(ProgramLoad, log_buf) == 32);
     assert!(offset_of!(ProgramLoad, prog_name) == 48);
     assert!(offset_of!(ProgramLoad, expected_attach_type) == 68);
+};
+
+/// `struct bpf_func_info`: the type of the function that starts at an instruction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, IntoBytes, Immutable)]
+#[repr(C)]
+pub(crate) struct FunctionRecord {
+    pub(crate) insn_off: u32,
+    pub(crate) type_id: u32,
+}
+
+/// `struct bpf_line_info`: where the instructions from one on come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, IntoBytes, Immutable)]
+#[repr(C)]
+pub(crate) struct LineRecord {
+    pub(crate) insn_off: u32,
+    pub(crate) file_name_off: u32,
+    pub(crate) line_off: u32,
+    pub(crate) line_col: u32,
+}
+
+const _: () = {
+    assert!(size_of::<FunctionRecord>() == 8);
+    assert!(size_of::<LineRecord>() == 16);
 };
 
 /// `BPF_OBJ_GET_INFO_BY_FD`.
@@ -246,7 +291,7 @@ pub struct Layout {
     pub name: &'static str,
     /// The first members of the kernel's struct, which tell anonymous ones apart; an unnamed member is empty.
     pub first_members: &'static [&'static str],
-    /// Our fields by the kernel's names, with their offsets in bytes.
+    /// Our fields by the kernel's names, with their offsets in bytes; a member without a name is an anonymous union.
     pub fields: &'static [(&'static str, usize)],
 }
 
@@ -271,7 +316,14 @@ pub const LAYOUTS: &[Layout] = &[
         prog_type = "prog_type", insn_cnt = "insn_cnt", insns = "insns", license =
         "license", log_level = "log_level", log_size = "log_size", log_buf = "log_buf",
         kern_version = "kern_version", prog_flags = "prog_flags", prog_name = "prog_name",
-        prog_ifindex = "prog_ifindex", expected_attach_type = "expected_attach_type"),
+        prog_ifindex = "prog_ifindex", expected_attach_type = "expected_attach_type",
+        prog_btf_fd = "prog_btf_fd", func_info_rec_size = "func_info_rec_size", func_info =
+        "func_info", func_info_cnt = "func_info_cnt", line_info_rec_size =
+        "line_info_rec_size", line_info = "line_info", line_info_cnt = "line_info_cnt",
+        attach_btf_id = "attach_btf_id", attach_fd = "", core_relo_cnt = "core_relo_cnt",
+        fd_array = "fd_array", core_relos = "core_relos", core_relo_rec_size =
+        "core_relo_rec_size", log_true_size = "log_true_size", prog_token_fd =
+        "prog_token_fd", fd_array_cnt = "fd_array_cnt"),
     layout!("" &["bpf_fd", "info_len"], ObjectInfo:
         bpf_fd = "bpf_fd", info_len = "info_len", info = "info"),
     layout!("bpf_map_info" &["type"], MapInfoReply:

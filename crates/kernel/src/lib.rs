@@ -19,7 +19,7 @@ mod sys;
 #[doc(hidden)]
 pub use attr::{LAYOUTS, Layout};
 pub use map::{KernelMap, KernelMapInfo};
-pub use program::{KernelProgram, KernelProgramInfo};
+pub use program::{KernelProgram, KernelProgramInfo, LoadContext};
 pub use socket::{KernelSocketLink, SocketStatistics};
 
 use std::sync::{Arc, OnceLock};
@@ -96,7 +96,7 @@ impl Kernel {
         }
     }
 
-    /// Loads a program.
+    /// Loads a program with what goes with it.
     ///
     /// # Errors
     ///
@@ -104,11 +104,9 @@ impl Kernel {
     pub fn load_program(
         &self,
         program: &LinkedProgram,
-        maps: &[KernelMap],
-        license: Option<&str>,
-        version: Option<u32>,
+        context: &LoadContext<'_>,
     ) -> Result<KernelProgram> {
-        KernelProgram::load(program, maps, license, version)
+        KernelProgram::load_with(program, context)
     }
 
     /// Attaches a socket filter to the frames of one interface.

@@ -8,7 +8,7 @@
     reason = "bpf(2) takes addresses; SO_ATTACH_BPF, sockaddr_ll and PACKET_STATISTICS are in no crate"
 )]
 
-use std::ffi::CStr;
+use std::ffi::CString;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::ptr::NonNull;
 use std::time::Duration;
@@ -19,8 +19,8 @@ use twinbpf_object::{Errno, MapKind};
 use zerocopy::IntoBytes;
 
 use crate::attr::{
-    Command, LinkAddress, MapCreate, MapElement, MapInfoReply, ObjectInfo, PacketStatistics,
-    ProgramInfoReply, ProgramLoad,
+    Command, FunctionRecord, LineRecord, LinkAddress, MapCreate, MapElement, MapInfoReply,
+    ObjectInfo, PacketStatistics, ProgramInfoReply, ProgramLoad,
 };
 
 /// A map's descriptor together with the sizes of its elements.
@@ -158,23 +158,63 @@ impl AsFd for MapFd {
     }
 }
 
-/// Loads a program: `request` says what, the slices replace its addresses and lengths. The log is written to `log`.
+/// What the request for a program points to.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct ProgramParts {
+    /// The instructions, as the kernel reads them.
+    pub(crate) code: Vec<u8>,
+    /// The license.
+    pub(crate) license: CString,
+    /// Types of the functions, ascending.
+    pub(crate) functions: Vec<FunctionRecord>,
+    /// Where instructions come from, ascending.
+    pub(crate) lines: Vec<LineRecord>,
+    /// Descriptors that instructions name by position: the BTF of modules.
+    pub(crate) descriptors: Vec<libc::c_int>,
+}
+
+impl ProgramParts {
+    /// The request with the addresses and lengths of the parts; the log's are left alone.
+    fn named_in(&self, request: &ProgramLoad) -> Result<ProgramLoad, Errno> {
+        let count = |number: usize| u32::try_from(number).map_err(|_| Errno::E2BIG);
+        let mut request = ProgramLoad {
+            insn_cnt: count(self.code.len() / INSN_BYTES)?,
+            insns: readable(&self.code),
+            license: readable(self.license.to_bytes_with_nul()),
+            ..*request
+        };
+        if !self.functions.is_empty() {
+            request.func_info = readable(self.functions.as_bytes());
+            request.func_info_cnt = count(self.functions.len())?;
+            request.func_info_rec_size = count(size_of::<FunctionRecord>())?;
+        }
+        if !self.lines.is_empty() {
+            request.line_info = readable(self.lines.as_bytes());
+            request.line_info_cnt = count(self.lines.len())?;
+            request.line_info_rec_size = count(size_of::<LineRecord>())?;
+        }
+        if !self.descriptors.is_empty() {
+            request.fd_array = readable(self.descriptors.as_bytes());
+        }
+        Ok(request)
+    }
+}
+
+/// Loads a program: `request` says what, the parts replace its addresses and lengths. The log is written to `log`.
 pub(crate) fn program_load(
     request: &ProgramLoad,
-    code: &[u8],
-    license: &CStr,
+    parts: &ProgramParts,
     log: &mut [u8],
 ) -> Result<ProgramFd, Errno> {
     let mut request = ProgramLoad {
-        insn_cnt: u32::try_from(code.len() / INSN_BYTES).map_err(|_| Errno::E2BIG)?,
-        insns: readable(code),
-        license: readable(license.to_bytes_with_nul()),
         log_size: u32::try_from(log.len()).map_err(|_| Errno::EINVAL)?,
         log_buf: if log.is_empty() { 0 } else { writable(log) },
-        ..*request
+        ..parts.named_in(request)?
     };
-    // SAFETY: the kernel reads `insn_cnt` whole instructions, which `code` has, and the license up to its zero, which a `CStr`
-    // has; it writes at most `log_size` bytes to `log`, which is exclusively borrowed. The struct has no other address.
+    // SAFETY: the kernel reads `insn_cnt` whole instructions, which the code has, the license up to its zero, which a `CString`
+    // has, as many records as their counts say, and descriptors at the positions that instructions name: reading beyond
+    // them gives it a number it refuses or a descriptor of ours. It writes at most `log_size` bytes to `log`, which is
+    // exclusively borrowed. The remaining address, `core_relos`, is 0.
     unsafe { bpf_descriptor(Command::ProgramLoad, &mut request) }.map(ProgramFd)
 }
 
@@ -187,18 +227,14 @@ pub(crate) fn program_load(
 /// The child is made without an exit signal, so that neither `SIGCHLD` nor a `wait` of the host ever meets it.
 pub(crate) fn program_log_within(
     request: &ProgramLoad,
-    code: &[u8],
-    license: &CStr,
+    parts: &ProgramParts,
     (log_bytes, deadline): (usize, Duration),
 ) -> Result<Vec<u8>, Errno> {
     let log = SharedLog::new(log_bytes)?;
     let mut request = ProgramLoad {
-        insn_cnt: u32::try_from(code.len() / INSN_BYTES).map_err(|_| Errno::E2BIG)?,
-        insns: readable(code),
-        license: readable(license.to_bytes_with_nul()),
         log_size: u32::try_from(log_bytes).map_err(|_| Errno::EINVAL)?,
         log_buf: log.base.addr().get() as u64,
-        ..*request
+        ..parts.named_in(request)?
     };
     let size = size_of::<ProgramLoad>();
     let address = std::ptr::from_mut(&mut request);
@@ -209,7 +245,7 @@ pub(crate) fn program_log_within(
     let made = unsafe { libc::syscall(libc::SYS_clone, libc::CLONE_PIDFD, 0, child_at, 0, 0) };
     if made == 0 {
         // In the child, of a process with perhaps many threads: system calls only, no allocation, no locks, no unwinding.
-        // SAFETY: as in `program_load`: the slices and the request are in the copied memory; the log is shared, `log_bytes` long.
+        // SAFETY: as in `program_load`: the parts and the request are in the copied memory; the log is shared, `log_bytes` long.
         let _ = unsafe {
             libc::syscall(
                 libc::SYS_bpf,

@@ -1,6 +1,6 @@
 //! Programs adapted to the running kernel's types: accepted, or refused with what is missing.
 
-use twinbpf_kernel::Kernel;
+use twinbpf_kernel::{Kernel, KernelProgram};
 use twinbpf_object::{Code, Linked, Object, link};
 use twinbpf_trials::{Case, Need};
 
@@ -31,7 +31,7 @@ fn adapted_programs_are_accepted() {
     let kernel = Kernel::open().unwrap();
     let linked = adapted(&kernel);
     for program in linked.programs.iter().filter(|program| program.autoload) {
-        let loaded = kernel.load_program(program, &[], Some("GPL"), None);
+        let loaded = KernelProgram::load(program, &[], Some("GPL"), None);
         assert!(loaded.is_ok(), "{}: {}", program.name, loaded.unwrap_err());
     }
 }
@@ -43,7 +43,7 @@ fn a_missing_field_is_named_with_its_source_line() {
         .programs
         .iter()
         .find(|program| program.name == "reads_imagined");
-    let refusal = kernel.load_program(program.unwrap(), &[], Some("GPL"), None);
+    let refusal = KernelProgram::load(program.unwrap(), &[], Some("GPL"), None);
     let refusal = refusal.unwrap_err();
     let diagnosis = refusal.diagnosis();
     assert_eq!(diagnosis.code, Code::CORE_MISSING, "{refusal}");

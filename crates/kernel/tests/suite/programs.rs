@@ -8,7 +8,7 @@ use std::process::Command;
 
 use crate::support::{byte_counter, call, exit, insn, map_hole, mov, program};
 use rustix::thread::{CapabilitySet, CapabilitySets};
-use twinbpf_kernel::{Kernel, KernelMap, KernelProgram, KernelSocketLink};
+use twinbpf_kernel::{Kernel, KernelMap, KernelProgram, KernelSocketLink, LoadContext};
 use twinbpf_object::diagnosis::Category;
 use twinbpf_object::{Code, Errno, ErrorKind, Insn, MapKind, MapSpec, ProgramKind};
 use twinbpf_trials::{Case, Need};
@@ -372,7 +372,13 @@ fn an_attached_filter_sees_every_frame_until_its_link_is_dropped() {
         let map = counters();
         let kernel = Kernel::open().unwrap();
         let loaded = kernel
-            .load_program(&byte_counter(0), std::slice::from_ref(&map), None, None)
+            .load_program(
+                &byte_counter(0),
+                &LoadContext {
+                    maps: std::slice::from_ref(&map),
+                    ..LoadContext::default()
+                },
+            )
             .unwrap();
         send(3, 100);
         let link = kernel.attach_socket(&loaded, "lo").unwrap();

@@ -10,6 +10,7 @@ mod fit;
 mod parallel;
 mod plan;
 
+use twinbpf_kernel::LoadContext;
 use twinbpf_object::link::LeftOut;
 use twinbpf_object::spec::MapIndex;
 use twinbpf_object::{
@@ -288,12 +289,16 @@ impl<'a> Loader<'a> {
     }
 
     fn hand_over(&self, program: &LinkedProgram, maps: &[RawMap]) -> Result<Program> {
-        let license = self.linked.license.as_deref();
         match self.engine {
             Engine::Kernel(kernel) => {
                 let maps: Vec<_> = maps.iter().filter_map(kernel_map).cloned().collect();
+                let context = LoadContext {
+                    maps: &maps,
+                    license: self.linked.license.as_deref(),
+                    version: self.linked.version,
+                };
                 kernel
-                    .load_program(program, &maps, license, self.linked.version)
+                    .load_program(program, &context)
                     .map(|program| Program(ProgramHandle::Kernel(program)))
             }
             Engine::Vm(vm) => {

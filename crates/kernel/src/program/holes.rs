@@ -1,0 +1,125 @@
+//! Holes: the numbers of live things, put into the instructions.
+//!
+//! After linking an instruction says "map `packets`"; here it gets the descriptor of that map. What the numbers mean to the
+//! kernel is said by the instruction's source field.
+
+use std::os::fd::{AsFd, AsRawFd};
+
+use twinbpf_object::insn::{Insn, opcode};
+use twinbpf_object::spec::MapIndex;
+use twinbpf_object::{Code, Diagnosis, Error, Hole, HoleKind, LinkedProgram, Result};
+
+use super::refusal::unsupported;
+use crate::map::KernelMap;
+
+/// The program's instructions with the numbers of live things in them.
+///
+/// # Errors
+///
+/// If a hole lies outside the program or wants something that is not there.
+pub(super) fn fill_holes(program: &LinkedProgram, maps: &[KernelMap]) -> Result<Vec<Insn>> {
+    let mut insns = program.insns.clone();
+    for hole in &program.holes {
+        fill_hole(&mut insns, hole, maps)?;
+    }
+    Ok(insns)
+}
+
+fn fill_hole(insns: &mut [Insn], hole: &Hole, maps: &[KernelMap]) -> Result<()> {
+    let Some([first, second]) = insns
+        .get_mut(hole.at.get()..)
+        .and_then(<[Insn]>::first_chunk_mut)
+    else {
+        return Err(malformed(hole, "lies outside the program"));
+    };
+    if !first.is_wide() {
+        return Err(match &hole.kind {
+            HoleKind::Kfunc { name, .. } => unsupported(&format!("kernel function `{name}`")),
+            _ => malformed(hole, "is not a 64-bit load"),
+        });
+    }
+    match &hole.kind {
+        HoleKind::Map(map) => {
+            first.src = opcode::PSEUDO_MAP_FD;
+            first.imm = map_fd(hole, *map, maps)?;
+        }
+        HoleKind::MapValue { map, offset } => {
+            first.src = opcode::PSEUDO_MAP_VALUE;
+            first.imm = map_fd(hole, *map, maps)?;
+            second.imm = offset.cast_signed();
+        }
+        HoleKind::Function(target) => {
+            // The distance counts from the slot after the first one of the load.
+            let distance = i64::from(target.0) - i64::from(hole.at.0) - 1;
+            first.src = opcode::PSEUDO_FUNC;
+            first.imm = i32::try_from(distance)
+                .map_err(|_| malformed(hole, "is too far from its function"))?;
+        }
+        HoleKind::Kfunc { name, .. } => {
+            return Err(unsupported(&format!("kernel function `{name}`")));
+        }
+        HoleKind::Ksym { name, .. } => return Err(unsupported(&format!("kernel symbol `{name}`"))),
+        HoleKind::Kconfig { name, .. } => {
+            return Err(unsupported(&format!("configuration value `{name}`")));
+        }
+    }
+    Ok(())
+}
+
+fn map_fd(hole: &Hole, map: MapIndex, maps: &[KernelMap]) -> Result<i32> {
+    maps.get(map.0)
+        .map(|map| map.as_fd().as_raw_fd())
+        .ok_or_else(|| {
+            malformed(
+                hole,
+                &format!("wants map {}, but there are {}", map.0, maps.len()),
+            )
+        })
+}
+
+fn malformed(hole: &Hole, what: &str) -> Error {
+    Diagnosis::new(
+        Code::RELOCATION_MALFORMED,
+        format!("the reference at instruction {} {what}", hole.at),
+    )
+    .into()
+}
+
+#[cfg(test)]
+mod tests {
+    use twinbpf_object::InsnIndex;
+
+    use super::*;
+
+    fn hole(at: u32, kind: HoleKind) -> Hole {
+        Hole {
+            at: InsnIndex(at),
+            kind,
+        }
+    }
+
+    fn wide() -> Vec<Insn> {
+        let first = Insn {
+            opcode: opcode::LD_IMM64,
+            dst: 1,
+            ..Insn::default()
+        };
+        vec![first, Insn::default(), Insn::default()]
+    }
+
+    #[test]
+    fn a_function_hole_holds_the_distance_to_its_function() {
+        let mut insns = wide();
+        fill_hole(&mut insns, &hole(0, HoleKind::Function(InsnIndex(2))), &[]).unwrap();
+        assert_eq!((insns[0].src, insns[0].imm), (opcode::PSEUDO_FUNC, 1));
+    }
+
+    #[test]
+    fn holes_that_point_nowhere_are_refused() {
+        for (at, map) in [(0, 0), (2, 0), (9, 0)] {
+            let error =
+                fill_hole(&mut wide(), &hole(at, HoleKind::Map(MapIndex(map))), &[]).unwrap_err();
+            assert_eq!(error.diagnosis().code, Code::RELOCATION_MALFORMED);
+        }
+    }
+}

@@ -1,0 +1,168 @@
+//! Programs in the kernel: holes filled, loaded, and a rejection with the verifier's words.
+//!
+//! ```text
+//! LinkedProgram --holes--> instructions --request--> BPF_PROG_LOAD --> KernelProgram
+//!                                                         |
+//!                                                         '--refusal--> why not
+//! ```
+//!
+//! A program is loaded with `log_level` 4: a few statistics, and the reason if it is refused, at the price of a plain load.
+//! Only a refused program is verified once more, at level 1, whose buffer keeps the end of the trace: the instruction and
+//! the source line. What the words mean is not decided here; the crate `verify` knows.
+
+mod holes;
+mod refusal;
+mod request;
+
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
+use std::time::Instant;
+
+use twinbpf_object::link::ProgramTarget;
+use twinbpf_object::{Errno, LinkedProgram, ProgramKind, Result};
+
+use self::request::{Request, statistics_level};
+use crate::attr::name_text;
+use crate::map::KernelMap;
+use crate::{host, sys};
+
+/// A program the kernel has accepted. Clones are the same program; it goes when the last holder goes.
+#[derive(Debug, Clone)]
+pub struct KernelProgram(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    fd: sys::ProgramFd,
+    name: String,
+    kind: ProgramKind,
+    log: String,
+}
+
+/// What a program is loaded with.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct LoadContext<'a> {
+    /// Maps in the order of [`Linked::maps`](twinbpf_object::Linked::maps).
+    pub maps: &'a [KernelMap],
+    /// The license; without one the kernel treats the program as not GPL.
+    pub license: Option<&'a str>,
+    /// Number of the `version` section, which old kernels compare with their own.
+    pub version: Option<u32>,
+}
+
+/// What the kernel says about a program.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KernelProgramInfo {
+    /// The number by which other processes can ask for it.
+    pub id: u32,
+    /// The name, as the kernel kept it.
+    pub name: String,
+    /// What kind of program.
+    pub kind: ProgramKind,
+    /// A fingerprint of the instructions.
+    pub tag: [u8; 8],
+    /// Bytes of the instructions after the verifier's changes.
+    pub translated_bytes: u32,
+    /// Bytes of machine code; 0 if it is interpreted.
+    pub machine_code_bytes: u32,
+}
+
+impl KernelProgram {
+    /// Loads a program. `maps` are in the order of [`Linked::maps`](twinbpf_object::Linked::maps); without a license the
+    /// kernel treats it as not GPL.
+    ///
+    /// # Errors
+    ///
+    /// `V000` with the verifier's words if it refused the program; else what is missing: a type, a privilege, a feature.
+    pub fn load(
+        program: &LinkedProgram,
+        maps: &[KernelMap],
+        license: Option<&str>,
+        version: Option<u32>,
+    ) -> Result<Self> {
+        let context = LoadContext {
+            maps,
+            license,
+            version,
+        };
+        Self::load_with(program, &context)
+    }
+
+    /// Loads a program with everything that can go with it.
+    ///
+    /// # Errors
+    ///
+    /// As [`KernelProgram::load`].
+    pub fn load_with(program: &LinkedProgram, context: &LoadContext<'_>) -> Result<Self> {
+        load(program, context)
+            .map_err(|error| error.map(|diagnosis| diagnosis.in_program(&program.name)))
+    }
+
+    /// The program's name, uncut.
+    pub fn name(&self) -> &str {
+        &self.0.name
+    }
+
+    /// What kind of program.
+    pub fn kind(&self) -> ProgramKind {
+        self.0.kind
+    }
+
+    /// What the verifier said when it accepted the program: its statistics.
+    pub fn verifier_log(&self) -> &str {
+        &self.0.log
+    }
+
+    /// Asks the kernel about the program.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's number.
+    pub fn info(&self) -> Result<KernelProgramInfo, Errno> {
+        let reply = self.0.fd.info()?;
+        Ok(KernelProgramInfo {
+            id: reply.id,
+            name: name_text(&reply.name),
+            kind: ProgramKind::from_number(reply.prog_type),
+            tag: reply.tag,
+            translated_bytes: reply.xlated_prog_len,
+            machine_code_bytes: reply.jited_prog_len,
+        })
+    }
+}
+
+impl AsFd for KernelProgram {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.fd.as_fd()
+    }
+}
+
+fn load(program: &LinkedProgram, context: &LoadContext<'_>) -> Result<KernelProgram> {
+    let kind = program.kind.ok_or_else(|| refusal::untyped(program))?;
+    if program.target != ProgramTarget::None {
+        return Err(refusal::unsupported(
+            "a program that refers to a function or type of the kernel or of another program",
+        ));
+    }
+    let insns = holes::fill_holes(program, context.maps)?;
+    let request = Request::new(program, kind, insns, context)?;
+    let start = Instant::now();
+    let mut answer = request.ask(statistics_level());
+    if answer.is_refused_with(Errno::EPERM) && host::raised_memlock() {
+        answer = request.ask(statistics_level());
+    }
+    match answer.result {
+        Ok(fd) => Ok(KernelProgram(Arc::new(Inner {
+            fd,
+            name: program.name.clone(),
+            kind,
+            log: answer.log,
+        }))),
+        Err(errno) if answer.log.is_empty() && statistics_level() != 0 => {
+            Err(refusal::refused_unheard(program, kind, errno))
+        }
+        Err(errno) => Err(twinbpf_verify::locate(
+            refusal::rejected(&request, errno, &answer.log, start.elapsed()),
+            program,
+        )),
+    }
+}

@@ -1,0 +1,156 @@
+//! One `BPF_PROG_LOAD`, so that it can be asked again: at another log level, after a limit was raised.
+//!
+//! The first question is asked at `log_level` 4: a few statistics, and the reason if the program is refused, at the price of
+//! a plain load. Level 1 writes the whole trace and is many times slower; a child process asks for it.
+
+use std::ffi::CString;
+use std::time::Duration;
+
+use twinbpf_object::insn::Insn;
+use twinbpf_object::spec::ByteOrder;
+use twinbpf_object::{Code, Diagnosis, Errno, LinkedProgram, ProgramKind, Result};
+
+use super::LoadContext;
+use crate::attr::{ProgramLoad, kernel_name};
+use crate::sys::ProgramParts;
+use crate::{host, sys};
+
+/// Everything one `BPF_PROG_LOAD` needs, so that it can be asked again.
+pub(super) struct Request {
+    pub(super) attributes: ProgramLoad,
+    /// The instructions, holes filled.
+    pub(super) insns: Vec<Insn>,
+    pub(super) parts: ProgramParts,
+}
+
+/// The kernel's answer to one request, with the log it wrote.
+pub(super) struct Answer {
+    pub(super) result: Result<sys::ProgramFd, Errno>,
+    pub(super) log: String,
+}
+
+impl Request {
+    /// The request for a program whose holes are filled.
+    ///
+    /// # Errors
+    ///
+    /// If the license is no text.
+    pub(super) fn new(
+        program: &LinkedProgram,
+        kind: ProgramKind,
+        insns: Vec<Insn>,
+        context: &LoadContext<'_>,
+    ) -> Result<Self> {
+        Ok(Self {
+            attributes: ProgramLoad {
+                prog_type: kind.number(),
+                kern_version: context.version.unwrap_or(0),
+                prog_flags: flags(program),
+                prog_name: kernel_name(&program.name),
+                expected_attach_type: program.attach.map_or(0, |attach| attach.0),
+                ..ProgramLoad::default()
+            },
+            parts: ProgramParts {
+                code: encode(&insns),
+                license: license_text(context.license)?,
+                ..ProgramParts::default()
+            },
+            insns,
+        })
+    }
+
+    /// Asks the kernel once. KERNEL: a signal during verification makes it give up with EAGAIN, so that is asked again.
+    pub(super) fn ask(&self, log_level: u32) -> Answer {
+        let mut log = vec![0; if log_level == 0 { 0 } else { LOG_BYTES }];
+        let attributes = ProgramLoad {
+            log_level,
+            ..self.attributes
+        };
+        let mut result = Err(Errno::EAGAIN);
+        for _ in 0..ATTEMPTS {
+            result = sys::program_load(&attributes, &self.parts, &mut log);
+            if result.as_ref().err() != Some(&Errno::EAGAIN) {
+                break;
+            }
+        }
+        Answer {
+            result,
+            log: text_of(&log),
+        }
+    }
+}
+
+impl Request {
+    /// The end of the trace that the verifier writes within `deadline`; empty if the host allows no child process.
+    pub(super) fn trace(&self, deadline: Duration) -> String {
+        let attributes = ProgramLoad {
+            log_level: TRACE,
+            ..self.attributes
+        };
+        let log = sys::program_log_within(&attributes, &self.parts, (LOG_BYTES, deadline));
+        text_of(&log.unwrap_or_default())
+    }
+}
+
+/// A log up to its zero.
+fn text_of(log: &[u8]) -> String {
+    let end = log.iter().position(|byte| *byte == 0).unwrap_or(log.len());
+    String::from_utf8_lossy(log.get(..end).unwrap_or_default()).into_owned()
+}
+
+impl Answer {
+    pub(super) fn is_refused_with(&self, errno: Errno) -> bool {
+        self.log.is_empty() && self.result.as_ref().err() == Some(&errno)
+    }
+}
+
+/// The level that costs nothing. KERNEL: it came with 5.2; older kernels would write a whole trace.
+pub(super) fn statistics_level() -> u32 {
+    if host::kernel_version() >= host::version(5, 2) {
+        STATISTICS
+    } else {
+        0
+    }
+}
+
+fn flags(program: &LinkedProgram) -> u32 {
+    let sleepable = if program.is_sleepable { SLEEPABLE } else { 0 };
+    let fragments =
+        if program.kind == Some(ProgramKind::Xdp) && program.section.contains("xdp.frags") {
+            XDP_HAS_FRAGMENTS
+        } else {
+            0
+        };
+    sleepable | fragments | program.load_flags
+}
+
+/// The instructions as the kernel reads them: in the machine's byte order.
+fn encode(insns: &[Insn]) -> Vec<u8> {
+    let order = if cfg!(target_endian = "big") {
+        ByteOrder::Big
+    } else {
+        ByteOrder::Little
+    };
+    insns.iter().flat_map(|insn| insn.to_bytes(order)).collect()
+}
+
+/// A missing license stays missing: the kernel wants a text, and the empty one grants nothing.
+fn license_text(license: Option<&str>) -> Result<CString> {
+    CString::new(license.unwrap_or_default()).map_err(|_| {
+        Diagnosis::new(
+            Code::LICENSE_MALFORMED,
+            "the license has a zero byte in the middle",
+        )
+        .into()
+    })
+}
+
+const STATISTICS: u32 = 4;
+const TRACE: u32 = 1;
+/// Room for what the verifier writes.
+pub(super) const LOG_BYTES: usize = 64 * 1024;
+const ATTEMPTS: u32 = 5;
+/// `BPF_F_SLEEPABLE`
+const SLEEPABLE: u32 = 1 << 4;
+/// `BPF_F_XDP_HAS_FRAGS`
+const XDP_HAS_FRAGMENTS: u32 = 1 << 5;
