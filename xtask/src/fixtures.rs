@@ -271,6 +271,8 @@ const FIXTURES: &[Fixture] = &[
     built("testdata/bpf/unknown_section.bpf.c", "v3"),
     built("testdata/bpf/no_license.bpf.c", "v3"),
     built("testdata/bpf/legacy_tail.bpf.c", "v1"),
+    built("testdata/bpf/slots.bpf.c", "v3"),
+    built("testdata/bpf/slow.bpf.c", "v3"),
     built("testdata/bpf/map_in_map.bpf.c", "v3"),
     built("testdata/bpf/map_in_map.bpf.c", "v3").named("_be").big_endian(),
     built("testdata/bpf/attributes.bpf.c", "v3"),

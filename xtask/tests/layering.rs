@@ -171,7 +171,7 @@ const MODULES: &[(&str, &[Row])] = &[
             ("plain_value", &[]),
             ("map_error", &["plain_value"]),
             ("program", &["engine_kind", "link"]),
-            ("raw_map", &["engine_kind", "map_error"]),
+            ("raw_map", &["engine_kind", "map_error", "program"]),
             ("engine", &["engine_kind", "raw_map"]),
             ("walk", &["map_error", "raw_map"]),
             ("map", &["engine", "map_error", "raw_map", "walk"]),

@@ -59,7 +59,7 @@ mod walk;
 pub use engine::Engine;
 pub use engine_kind::EngineKind;
 pub use link::{Hook, Link, LinkStats};
-pub use loaded::{LoadReport, Loaded, NotLoaded, NotLoadedReason};
+pub use loaded::{EmptySlot, LoadReport, Loaded, NotLoaded, NotLoadedReason};
 pub use loader::Loader;
 pub use map::{Entries, Map};
 pub use namespace::PrivateNetwork;

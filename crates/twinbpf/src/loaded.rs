@@ -106,6 +106,19 @@ pub struct LoadReport {
     pub maps: Vec<NotLoaded>,
     /// Programs that were not loaded.
     pub programs: Vec<NotLoaded>,
+    /// Slots of maps of maps and of prog arrays that do not hold what the object declares.
+    pub slots: Vec<EmptySlot>,
+}
+
+/// A slot that does not hold what the object declares.
+#[derive(Debug, Clone)]
+pub struct EmptySlot {
+    /// The map it belongs to.
+    pub map: String,
+    /// Which slot.
+    pub slot: u32,
+    /// Why.
+    pub reason: NotLoadedReason,
 }
 
 /// A map or program that was not loaded.
@@ -131,8 +144,24 @@ pub enum NotLoadedReason {
         /// The map's name.
         map: String,
     },
+    /// The slot is for a program that was not loaded.
+    ProgramMissing {
+        /// The program's name.
+        program: String,
+    },
     /// It was refused.
     Refused(Error),
+}
+
+impl NotLoadedReason {
+    /// The error of what was refused itself. What is missing because of it is no failure of its own, and what is switched off
+    /// is none at all.
+    pub(crate) fn into_refusal(self) -> Option<Error> {
+        match self {
+            Self::Refused(error) | Self::NotLinked(error) => Some(error),
+            Self::SwitchedOff(_) | Self::MapMissing { .. } | Self::ProgramMissing { .. } => None,
+        }
+    }
 }
 
 impl fmt::Display for NotLoadedReason {
@@ -141,6 +170,9 @@ impl fmt::Display for NotLoadedReason {
             Self::SwitchedOff(None) => f.write_str("loading it is switched off"),
             Self::SwitchedOff(Some(error)) => write!(f, "loading it is switched off, and {error}"),
             Self::MapMissing { map } => write!(f, "its map `{map}` could not be created"),
+            Self::ProgramMissing { program } => {
+                write!(f, "its program `{program}` was not loaded")
+            }
             Self::NotLinked(error) | Self::Refused(error) => error.fmt(f),
         }
     }
@@ -149,6 +181,12 @@ impl fmt::Display for NotLoadedReason {
 impl fmt::Display for NotLoaded {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "`{}`: {}", self.name, self.reason)
+    }
+}
+
+impl fmt::Display for EmptySlot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "slot {} of `{}`: {}", self.slot, self.map, self.reason)
     }
 }
 

@@ -13,6 +13,8 @@ use crate::plain_value::PlainValue;
 pub(crate) enum Operation {
     Lookup,
     Update,
+    /// A map or program into the map that holds such.
+    Put,
     Remove,
     Walk,
 }
@@ -22,6 +24,7 @@ impl Operation {
         match self {
             Self::Lookup => "looking up",
             Self::Update => "storing",
+            Self::Put => "putting something under",
             Self::Remove => "removing",
             Self::Walk => "walking over the keys after",
         }
@@ -32,14 +35,17 @@ impl Operation {
 pub(crate) fn explain(spec: &MapSpec, operation: Operation, key: &[u8], errno: Errno) -> Error {
     let shown = PlainValue::from(key);
     let diagnosis = match (operation, errno) {
-        (Operation::Update, Errno::E2BIG) if is_indexed(spec.kind) => Diagnosis::new(
-            Code::MAP_OPERATION,
-            format!(
-                "index {shown} is out of range, the last one is {}",
-                last_index(spec)
-            ),
-        ),
+        (Operation::Update | Operation::Put, Errno::E2BIG) if is_indexed(spec.kind) => {
+            Diagnosis::new(
+                Code::MAP_OPERATION,
+                format!(
+                    "index {shown} is out of range, the last one is {}",
+                    last_index(spec)
+                ),
+            )
+        }
         (Operation::Update, Errno::E2BIG | Errno::ENOSPC) => full(spec),
+        (Operation::Put, Errno::EINVAL) => unlike(spec, &shown),
         (Operation::Update, Errno::EEXIST) => exists(spec, &shown),
         (Operation::Update | Operation::Remove, Errno::ENOENT) => Diagnosis::new(
             Code::MAP_KEY_NOT_FOUND,
@@ -68,6 +74,22 @@ pub(crate) fn explain(spec: &MapSpec, operation: Operation, key: &[u8], errno: E
         ),
     };
     named(spec, diagnosis).errno(errno).into()
+}
+
+/// KERNEL: 6.18 answers EINVAL to a map that differs from the template, and to a program of another type than the first.
+fn unlike(spec: &MapSpec, key: &PlainValue) -> Diagnosis {
+    let (what, rule) = match spec.kind {
+        MapKind::ProgArray => (
+            "program",
+            "all programs of a prog array have one type, the first one's, and attach alike",
+        ),
+        _ => (
+            "map",
+            "maps inside have the template's type, sizes and flags, and mostly its max_entries",
+        ),
+    };
+    let message = format!("the {what} for key {key} is not like the others in this map");
+    Diagnosis::new(Code::MAP_OPERATION, message).fact("rule", rule)
 }
 
 /// A diagnosis for a key or value of the wrong length.

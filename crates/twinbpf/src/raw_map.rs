@@ -1,11 +1,14 @@
 //! A live map of either engine, in bytes.
 
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+
 use twinbpf_kernel::KernelMap;
 use twinbpf_object::{Errno, MapSpec, Result};
 use twinbpf_vm::VmMap;
 
 use crate::engine_kind::EngineKind;
 use crate::map_error::{self, Operation};
+use crate::program::{Program, ProgramHandle};
 
 /// A map whose keys and values are bytes. Clones are the same map.
 ///
@@ -127,6 +130,38 @@ impl RawMap {
         result.map_err(|errno| self.explain(Operation::Update, key, errno))
     }
 
+    /// Puts a map into this map of maps, under `key`.
+    ///
+    /// # Errors
+    ///
+    /// If the key has the wrong length, the map does not look like those this map holds, or the engine refuses.
+    pub fn put_map(&self, key: &[u8], map: &RawMap) -> Result<()> {
+        self.check_key(key)?;
+        let result = match (&self.0, &map.0) {
+            (MapHandle::Kernel(outer), MapHandle::Kernel(inner)) => {
+                outer.update(key, &descriptor(inner.as_fd()), UpdateMode::Any.flags())
+            }
+            _ => Err(Errno::ENOTSUPP),
+        };
+        result.map_err(|errno| self.explain(Operation::Put, key, errno))
+    }
+
+    /// Puts a program into this prog array, under `key`.
+    ///
+    /// # Errors
+    ///
+    /// If the key has the wrong length, the program's type is not that of the others, or the engine refuses.
+    pub fn put_program(&self, key: &[u8], program: &Program) -> Result<()> {
+        self.check_key(key)?;
+        let result = match (&self.0, &program.0) {
+            (MapHandle::Kernel(array), ProgramHandle::Kernel(program)) => {
+                array.update(key, &descriptor(program.as_fd()), UpdateMode::Any.flags())
+            }
+            _ => Err(Errno::ENOTSUPP),
+        };
+        result.map_err(|errno| self.explain(Operation::Put, key, errno))
+    }
+
     /// Removes `key`; false if it was absent.
     ///
     /// # Errors
@@ -177,6 +212,11 @@ impl RawMap {
     fn explain(&self, operation: Operation, key: &[u8], errno: Errno) -> twinbpf_object::Error {
         map_error::explain(self.spec(), operation, key, errno)
     }
+}
+
+/// A descriptor as a value that the kernel takes.
+fn descriptor(fd: BorrowedFd<'_>) -> [u8; 4] {
+    fd.as_raw_fd().to_ne_bytes()
 }
 
 /// A size of the kernel's interface as a length in memory.

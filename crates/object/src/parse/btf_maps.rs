@@ -41,13 +41,16 @@ const FIELDS: &[&str] = &[
 /// Bytes of the values of maps that hold maps or programs: a file descriptor.
 const DESCRIPTOR_BYTES: u32 = 4;
 
+/// A definition, and where in its section the declared values start, if it declares any.
+pub(crate) type Described = (MapSpec, Option<u64>);
+
 /// Reads the definitions of one section, by offset.
 ///
 /// # Errors
 ///
 /// Code O010 naming the map and the member: unknown, of the wrong shape, contradicting another, or missing where nothing
 /// works without it. Code O013 if a type leads nowhere.
-pub(crate) fn parse(section: &MapsSection<'_>, btf: &Btf) -> Result<Vec<MapSpec>> {
+pub(crate) fn parse(section: &MapsSection<'_>, btf: &Btf) -> Result<Vec<Described>> {
     let mut described = described_variables(section.name, btf);
     let mut specs = Vec::with_capacity(section.variables.len());
     for variable in &section.variables {
@@ -59,13 +62,15 @@ pub(crate) fn parse(section: &MapsSection<'_>, btf: &Btf) -> Result<Vec<MapSpec>
         let target = described
             .remove(variable.name)
             .ok_or_else(|| place.error("BTF does not describe this variable"))?;
-        let spec = Definition::of(btf, target, place)?.read()?;
-        specs.push(MapSpec {
+        let definition = Definition::of(btf, target, place)?;
+        let values_at = definition.values_at();
+        let spec = MapSpec {
             origin: MapOrigin::Btf {
                 offset: variable.offset,
             },
-            ..spec
-        });
+            ..definition.read()?
+        };
+        specs.push((spec, values_at.map(|at| variable.offset.saturating_add(at))));
     }
     match described.into_keys().next() {
         None => Ok(specs),
@@ -182,6 +187,13 @@ impl<'a> Definition<'a> {
             inner: None,
             holds_functions: false,
         })
+    }
+
+    /// Where the declared values start in the struct, bytes.
+    fn values_at(&self) -> Option<u64> {
+        let mut members = self.whole.members.iter();
+        let values = members.find(|member| self.btf.text(member.name) == "values")?;
+        Some(u64::from(values.offset_bits / 8))
     }
 
     fn read(mut self) -> Result<MapSpec> {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::btf::Btf;
 use crate::diagnosis::{Code, Diagnosis, Error, Result};
-use crate::elf::{self, Elf, Section, SectionIndex, SectionKind, Symbol, SymbolKind};
+use crate::elf::{Elf, Section, SectionIndex, Symbol, SymbolKind};
 use crate::spec::{InnerMap, MapIndex, MapOrigin, MapSpec};
 
 use super::extents;
@@ -18,6 +18,8 @@ pub(super) struct Maps {
     pub(super) specs: Vec<MapSpec>,
     /// Maps by section and offset of their definition.
     places: BTreeMap<(SectionIndex, u64), MapIndex>,
+    /// Maps that declare what they hold, by section and offset of the first slot.
+    value_places: BTreeMap<(SectionIndex, u64), MapIndex>,
     /// Maps of global variables by section.
     data: BTreeMap<SectionIndex, MapIndex>,
 }
@@ -55,6 +57,14 @@ impl Maps {
     /// The map whose definition starts here.
     pub(super) fn starting_at(&self, section: SectionIndex, offset: u64) -> Option<MapIndex> {
         self.places.get(&(section, offset)).copied()
+    }
+
+    /// The map among whose declared values this place is, and where they start.
+    pub(super) fn declaring(&self, section: SectionIndex, offset: u64) -> Option<(MapIndex, u64)> {
+        let mut before = self.value_places.range((section, 0)..=(section, offset));
+        let (&(_, start), &map) = before.next_back()?;
+        let mut maps_between = self.places.range((section, start)..=(section, offset));
+        maps_between.next().is_none().then_some((map, start))
     }
 
     /// The map that holds a section of global variables.
@@ -100,10 +110,12 @@ pub(super) fn read(elf: &Elf<'_>, warnings: &mut Vec<String>) -> Result<Maps> {
             Role::BtfMaps => {
                 let btf = object_btf(elf, section)?;
                 let definitions = maps_section(elf, section)?;
-                for spec in super::btf_maps::parse(&definitions, &btf)? {
-                    maps.add(section, spec)?;
+                for (spec, values_at) in super::btf_maps::parse(&definitions, &btf)? {
+                    let index = maps.add(section, spec)?;
+                    if let Some(offset) = values_at {
+                        maps.value_places.insert((section.index, offset), index);
+                    }
                 }
-                warn_of_initial_values(elf, section, &definitions.variables, warnings)?;
             }
             _ => {}
         }
@@ -113,7 +125,7 @@ pub(super) fn read(elf: &Elf<'_>, warnings: &mut Vec<String>) -> Result<Maps> {
 }
 
 impl Maps {
-    fn add(&mut self, section: &Section<'_>, spec: MapSpec) -> Result<()> {
+    fn add(&mut self, section: &Section<'_>, spec: MapSpec) -> Result<MapIndex> {
         let offset = offset_of(&spec);
         let index = MapIndex(self.specs.len());
         if let Some(other) = self.places.insert((section.index, offset), index) {
@@ -124,7 +136,7 @@ impl Maps {
             return Err(malformed(section.name, offset, message));
         }
         self.specs.push(spec);
-        Ok(())
+        Ok(index)
     }
 }
 
@@ -158,36 +170,6 @@ fn maps_section<'data>(elf: &Elf<'data>, section: &Section<'data>) -> Result<Map
         data: section.data,
         variables,
     })
-}
-
-/// Programs of a prog array and maps of a map-in-map can be named in the definition. Nothing puts them in yet.
-fn warn_of_initial_values(
-    elf: &Elf<'_>,
-    section: &Section<'_>,
-    variables: &[MapVariable<'_>],
-    warnings: &mut Vec<String>,
-) -> Result<()> {
-    let mut counts = vec![0usize; variables.len()];
-    for table in &elf.sections {
-        if !matches!(table.kind, SectionKind::Relocations { of, .. } if of == section.index) {
-            continue;
-        }
-        for relocation in elf::relocations(table, elf.byte_order)? {
-            let after = variables.partition_point(|each| each.offset <= relocation.offset);
-            if let Some(count) = after.checked_sub(1).and_then(|at| counts.get_mut(at)) {
-                *count += 1;
-            }
-        }
-    }
-    for (variable, count) in variables.iter().zip(counts) {
-        if count > 0 {
-            warnings.push(format!(
-                "map `{}` declares initial values ({count}), which are not put in",
-                variable.name
-            ));
-        }
-    }
-    Ok(())
 }
 
 fn object_btf(elf: &Elf<'_>, section: &Section<'_>) -> Result<Btf> {

@@ -19,6 +19,7 @@ mod references;
 mod role;
 mod texts;
 mod type_records;
+mod values;
 
 use crate::diagnosis::{Code, Diagnosis, Result};
 use crate::elf::Elf;
@@ -49,6 +50,7 @@ impl Object {
         let variables = data::read(&elf, &mut maps, &mut warnings)?;
         let mut code = code::read(&elf, &mut warnings)?;
         references::resolve(&elf, &maps, &mut code)?;
+        values::resolve(&elf, &mut maps, &code)?;
         let btf = type_records::read(&elf, &mut code, &mut warnings)?;
         let programs = programs::find(&code, &mut warnings);
         if programs.is_empty() && !has_maps {

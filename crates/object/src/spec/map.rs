@@ -32,6 +32,8 @@ pub struct MapSpec {
     pub pinning: Pinning,
     /// What the maps inside a map-in-map look like.
     pub inner: Option<InnerMap>,
+    /// Maps or programs it holds from the start, by slot.
+    pub values: Vec<DeclaredValue>,
     /// What its first value starts with, if not with zeros; a shorter one is completed with zeros.
     pub initial: Option<Arc<[u8]>>,
     /// Whether only programs may write it, once it has its first value (`BPF_MAP_FREEZE`).
@@ -63,6 +65,24 @@ pub enum InnerMap {
     Spec(Box<MapSpec>),
     /// Another map of the same object (`inner_map_idx`, or an iproute2 inner id).
     Map(MapIndex),
+}
+
+/// What one slot of a map of maps or of a prog array holds from the start.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeclaredValue {
+    /// The key, a 32-bit number.
+    pub slot: u32,
+    /// What it holds.
+    pub holds: SlotContent,
+}
+
+/// What a slot can hold.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SlotContent {
+    /// A map of the same object.
+    Map(MapIndex),
+    /// The program with this name.
+    Program(String),
 }
 
 /// Where a definition stands.
@@ -110,6 +130,7 @@ impl MapSpec {
             numa_node: None,
             pinning: Pinning::None,
             inner: None,
+            values: Vec::new(),
             initial: None,
             is_frozen: false,
             origin: MapOrigin::Caller,

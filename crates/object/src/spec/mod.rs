@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use crate::btf::Btf;
 pub use crate::bytes::ByteOrder;
-pub use map::{InnerMap, MapIndex, MapOrigin, MapSpec, Pinning};
+pub use map::{DeclaredValue, InnerMap, MapIndex, MapOrigin, MapSpec, Pinning, SlotContent};
 pub use needs::{ExternNeed, Needs};
 pub use program::{
     Function, FunctionIndex, LineInfo, Linkage, ProgramSpec, Reference, ReferenceTo, TypeRelocation,

@@ -1,7 +1,7 @@
 //! The built objects of `testdata/bpf`: the same source through different compilers and conventions means the same.
 
-use twinbpf_object::spec::{ByteOrder, Function, MapOrigin, Pinning};
-use twinbpf_object::{Object, ProgramKind, Target, link};
+use twinbpf_object::spec::{ByteOrder, DeclaredValue, Function, MapOrigin, Pinning, SlotContent};
+use twinbpf_object::{MapIndex, Object, ProgramKind, Target, link};
 
 pub(crate) const TARGET: Target = Target {
     cpu_slots: 2,
@@ -185,12 +185,24 @@ fn no_changed_byte_of_a_real_object_panics() {
 }
 
 #[test]
-fn declared_initial_values_are_not_dropped_in_silence() {
-    assert_eq!(
-        parse(fixture!("map_in_map")).warnings,
-        [
-            "map `outer_array` declares initial values (1), which are not put in",
-            "map `jumps` declares initial values (1), which are not put in",
-        ]
-    );
+fn slots_hold_what_the_definition_says_in_both_byte_orders() {
+    for bytes in [&fixture!("map_in_map")[..], fixture!("map_in_map_be")] {
+        let object = parse(bytes);
+        assert_eq!(object.warnings, [""; 0]);
+        let values = |map: &str| object.map(map).unwrap().values.clone();
+        let inner = object.maps.iter().position(|map| map.name == "inner");
+        let inner = SlotContent::Map(MapIndex(inner.unwrap()));
+        let expected = DeclaredValue {
+            slot: 1,
+            holds: inner,
+        };
+        assert_eq!(values("outer_array"), [expected]);
+        assert_eq!(values("outer_hash"), []);
+        let leaf = SlotContent::Program("leaf".to_owned());
+        let expected = DeclaredValue {
+            slot: 1,
+            holds: leaf,
+        };
+        assert_eq!(values("jumps"), [expected]);
+    }
 }

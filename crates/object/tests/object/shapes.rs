@@ -5,7 +5,9 @@ use crate::support::{
     SymbolEntry, UNTYPED, VARIABLE, WEAK, call, exit, insn, mov, wide,
 };
 use twinbpf_object::insn::opcode;
-use twinbpf_object::spec::{ByteOrder, FunctionIndex, Linkage, ReferenceTo};
+use twinbpf_object::spec::{
+    ByteOrder, DeclaredValue, FunctionIndex, Linkage, ReferenceTo, SlotContent,
+};
 use twinbpf_object::{
     Code, HoleKind, InsnIndex, MapIndex, Object, ProgramKind, Result, Target, link,
 };
@@ -545,4 +547,44 @@ fn code_that_depends_on_the_targets_types_is_marked_and_not_linked_without_sense
     );
     assert_eq!(refusal(types_needed(64, 1)).0, "O013");
     assert_eq!(refusal(types_needed(0, u32::MAX)).0, "O013");
+}
+
+#[test]
+fn programs_and_maps_with_numbers_of_iproute2_go_into_their_slots() {
+    let none = u32::MAX;
+    let mut elf = ElfBuilder::new(ByteOrder::Little);
+    let maps = elf.words(
+        "maps",
+        &[
+            // type, key, value, entries, flags, identifier, pinning, inner identifier, inner slot
+            [3, 4, 4, 8, 0, 7, 0, 0, none],
+            [12, 4, 4, 2, 0, 8, 0, 9, none],
+            [2, 4, 8, 1, 0, 9, 0, 0, 1],
+        ]
+        .concat(),
+    );
+    for (position, name) in ["jumps", "outer", "inner"].into_iter().enumerate() {
+        elf.bare(name, maps, 36 * u64::try_from(position).unwrap());
+    }
+    for (section, name) in [("7/2", "second"), ("0x7/0", "first"), ("6/1", "nowhere")] {
+        let section = elf.code(section, &[mov(0), exit()]);
+        elf.bare(name, section, 0);
+    }
+    let object = Object::parse(&elf.build()).unwrap();
+    let program = |slot, name: &str| DeclaredValue {
+        slot,
+        holds: SlotContent::Program(name.to_owned()),
+    };
+    assert_eq!(
+        object.maps[0].values,
+        [program(0, "first"), program(2, "second")]
+    );
+    let inner = SlotContent::Map(MapIndex(2));
+    assert_eq!(
+        object.maps[1].values,
+        [DeclaredValue {
+            slot: 1,
+            holds: inner
+        }]
+    );
 }

@@ -4,11 +4,13 @@
 //! plan.rs      what is wanted, and which program waits for which
 //! fit.rs       whether a map that exists already may be used
 //! parallel.rs  jobs that wait for each other
+//! slots.rs     maps and programs put into the maps that hold them
 //! ```
 
 mod fit;
 mod parallel;
 mod plan;
+mod slots;
 
 use twinbpf_kernel::LoadContext;
 use twinbpf_object::link::LeftOut;
@@ -92,6 +94,7 @@ impl<'a> Loader<'a> {
     }
 
     /// Loads the program with this name and no other, even if loading it is switched off, and creates only the maps it needs.
+    /// Slots of prog arrays stay empty.
     pub fn only(mut self, program: &'a str) -> Self {
         self.only = Some(Only::Name(program));
         self
@@ -110,21 +113,15 @@ impl<'a> Loader<'a> {
     /// The first refusal in the object's order; further ones are listed among its facts. What was created is gone again.
     pub fn load(self) -> Result<Loaded> {
         let (loaded, report) = self.load_each()?;
-        let mut refused = report
-            .maps
-            .into_iter()
-            .chain(report.programs)
-            .filter_map(|each| match each.reason {
-                NotLoadedReason::Refused(error) | NotLoadedReason::NotLinked(error) => {
-                    Some((each.name, error))
-                }
-                // A missing map was refused itself, and what is switched off is no failure.
-                NotLoadedReason::SwitchedOff(_) | NotLoadedReason::MapMissing { .. } => None,
-            });
+        let maps = report.maps.into_iter().map(|each| each.reason);
+        let programs = report.programs.into_iter().map(|each| each.reason);
+        let slots = report.slots.into_iter().map(|each| each.reason);
+        let reasons = maps.chain(programs).chain(slots);
+        let mut refused = reasons.filter_map(NotLoadedReason::into_refusal);
         match refused.next() {
             None => Ok(loaded),
-            Some((_, error)) => Err(error.map(|diagnosis| {
-                refused.fold(diagnosis, |diagnosis, (_, also)| {
+            Some(error) => Err(error.map(|diagnosis| {
+                refused.fold(diagnosis, |diagnosis, also| {
                     diagnosis.fact("also refused", also)
                 })
             })),
@@ -140,28 +137,39 @@ impl<'a> Loader<'a> {
         self.check_reused()?;
         let plan = Plan::new(self.linked, self.selected()?);
         let maps = self.create_maps(&plan);
-        let mut report = LoadReport::default();
-        let mut loaded = Loaded::default();
+        let is_new = |spec: &MapSpec| self.reused_map(spec).is_none();
+        let mut slots = slots::put_maps(self.linked, &maps, is_new);
+        let programs = self.load_programs(&plan, &maps);
         if self.only.is_none() {
-            report
-                .programs
-                .extend(self.linked.left_out.iter().map(left_out));
+            slots.extend(slots::put_programs(self.linked, &maps, &programs));
         }
-        let outcomes = self.load_programs(&plan, &maps);
-        for (program, outcome) in self.linked.programs.iter().zip(outcomes) {
-            let reason = match outcome {
-                Some(Ok(program)) => {
-                    loaded.programs.push(program);
-                    continue;
-                }
-                Some(Err(reason)) => reason,
-                None if self.only.is_some() => continue,
-                None => NotLoadedReason::SwitchedOff(None),
-            };
-            report.programs.push(NotLoaded {
-                name: program.name.clone(),
-                reason,
-            });
+        let (loaded, mut report) = self.sort(maps, programs);
+        report.slots = slots;
+        Ok((loaded, report))
+    }
+
+    /// What is live and what is not, each in the object's order.
+    fn sort(
+        &self,
+        maps: Vec<Option<Outcome<RawMap>>>,
+        programs: Vec<Option<Outcome<Program>>>,
+    ) -> (Loaded, LoadReport) {
+        let (mut loaded, mut report) = (Loaded::default(), LoadReport::default());
+        if self.only.is_none() {
+            let left_out = self.linked.left_out.iter().map(left_out);
+            report.programs.extend(left_out);
+        }
+        for (program, outcome) in self.linked.programs.iter().zip(programs) {
+            let name = program.name.clone();
+            match outcome {
+                Some(Ok(program)) => loaded.programs.push(program),
+                Some(Err(reason)) => report.programs.push(NotLoaded { name, reason }),
+                None if self.only.is_some() => {}
+                None => report.programs.push(NotLoaded {
+                    name,
+                    reason: NotLoadedReason::SwitchedOff(None),
+                }),
+            }
         }
         for variable in &self.linked.variables {
             if let Some(Some(Ok(map))) = maps.get(variable.map.0) {
@@ -176,7 +184,7 @@ impl<'a> Loader<'a> {
                 None => {}
             }
         }
-        Ok((loaded, report))
+        (loaded, report)
     }
 
     /// The position of the one program that was asked for.
@@ -232,6 +240,11 @@ impl<'a> Loader<'a> {
         Ok(())
     }
 
+    fn reused_map(&self, spec: &MapSpec) -> Option<&RawMap> {
+        let found = self.reused.iter().find(|(name, _)| spec.name == *name);
+        found.map(|(_, map)| map)
+    }
+
     /// One outcome per map, in the object's order; `None` for maps that are not wanted. Templates of inner maps come before
     /// the maps that name them.
     fn create_maps(&self, plan: &Plan) -> Vec<Option<Outcome<RawMap>>> {
@@ -258,8 +271,8 @@ impl<'a> Loader<'a> {
     }
 
     fn create_map(&self, spec: &MapSpec, inner: Option<&RawMap>) -> Outcome<RawMap> {
-        match self.reused.iter().find(|(name, _)| spec.name == *name) {
-            Some((_, map)) => Ok(map.clone()),
+        match self.reused_map(spec) {
+            Some(map) => Ok(map.clone()),
             None => self
                 .engine
                 .create_map_like(spec, inner)

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 
+use twinbpf_object::spec::SlotContent;
 use twinbpf_object::{HoleKind, Linked, LinkedProgram, MapKind};
 
 use crate::engine::inner_index;
@@ -64,7 +65,12 @@ fn maps_for(linked: &Linked, program: &LinkedProgram) -> Vec<bool> {
             continue;
         };
         *is_needed = true;
-        waiting.extend(inner_index(&linked.maps[index]));
+        let spec = &linked.maps[index];
+        waiting.extend(inner_index(spec));
+        waiting.extend(spec.values.iter().filter_map(|value| match value.holds {
+            SlotContent::Map(inner) => Some(inner.0),
+            SlotContent::Program(_) => None,
+        }));
     }
     needed
 }
