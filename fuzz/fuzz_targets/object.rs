@@ -6,12 +6,7 @@
 use libfuzzer_sys::fuzz_target;
 use twinbpf_object::{Object, Target, link};
 
-const TARGET: Target = Target {
-    cpu_slots: 4,
-    page_size_bytes: 4096,
-    kernel_version: 0x0006_1200,
-    btf: None,
-};
+const TARGET: Target = Target::new(4, 4096, 0x0006_1200);
 
 fuzz_target!(|bytes: &[u8]| {
     let Ok(object) = Object::parse(bytes) else {

@@ -17,12 +17,11 @@ const MEMLOCK_FREE: u32 = version(5, 11);
 ///
 /// If the kernel does not say which CPUs are possible.
 pub(crate) fn target() -> Result<Target> {
-    Ok(Target {
-        cpu_slots: possible_cpus()?,
-        page_size_bytes: u32::try_from(rustix::param::page_size()).unwrap_or(4096),
-        kernel_version: kernel_version(),
-        btf: None,
-    })
+    Ok(Target::new(
+        possible_cpus()?,
+        u32::try_from(rustix::param::page_size()).unwrap_or(4096),
+        kernel_version(),
+    ))
 }
 
 /// The running kernel's types; `None` if it does not show them.

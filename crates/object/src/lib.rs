@@ -19,7 +19,7 @@ pub mod link;
 pub mod map_rules;
 mod parse;
 pub mod spec;
-mod target;
+pub mod target;
 
 pub use abi::{AttachKind, Errno, MapKind, ProgramKind};
 pub use diagnosis::{Code, Diagnosis, Error, ErrorKind, Result};

@@ -708,12 +708,7 @@ mod tests {
     use super::*;
 
     fn host() -> Target {
-        Target {
-            cpu_slots: 2,
-            page_size_bytes: 4096,
-            kernel_version: 6 << 16 | 18 << 8,
-            btf: None,
-        }
+        Target::new(2, 4096, 6 << 16 | 18 << 8)
     }
 
     fn refusal(kind: MapKind, key: u32, value: u32, entries: u32) -> MapRefusal {

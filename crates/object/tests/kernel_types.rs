@@ -34,10 +34,8 @@ fn programs_are_adapted_to_the_running_kernel() {
     let btf = Arc::new(Btf::parse(&bytes, ByteOrder::HOST).unwrap());
     let file = include_bytes!("../../../testdata/bpf/core_kernel.bpf.o");
     let target = Target {
-        cpu_slots: 1,
-        page_size_bytes: 4096,
-        kernel_version: 0,
         btf: Some(Arc::clone(&btf)),
+        ..Target::new(1, 4096, 0)
     };
     let linked = link(&Object::parse(file).unwrap(), &target).unwrap();
     let answer = |name: &str| {

@@ -186,10 +186,8 @@ mod tests {
             "../../../testdata/bpf/core_target_moved.bpf.o"
         ));
         let target = twinbpf_object::Target {
-            cpu_slots: 1,
-            page_size_bytes: 4096,
-            kernel_version: 0,
             btf: types.btf,
+            ..twinbpf_object::Target::new(1, 4096, 0)
         };
         let linked = twinbpf_object::link(&object, &target).unwrap();
         let program = linked.programs.iter().find(|each| each.name == "load_gone");

@@ -70,12 +70,11 @@ impl Vm {
 
     /// What linking needs to know about this engine, types left out.
     pub fn target(&self) -> Target {
-        Target {
-            cpu_slots: self.0.config.cpu_slots,
-            page_size_bytes: u32::try_from(rustix::param::page_size()).unwrap_or(4096),
-            kernel_version: KERNEL_VERSION,
-            btf: None,
-        }
+        Target::new(
+            self.0.config.cpu_slots,
+            u32::try_from(rustix::param::page_size()).unwrap_or(4096),
+            KERNEL_VERSION,
+        )
     }
 
     /// Creates a map.

@@ -27,12 +27,7 @@ pub(super) fn fit(map: &MapSpec, target: &Target) -> MapSpec {
 mod tests {
     use super::*;
 
-    const TARGET: Target = Target {
-        cpu_slots: 6,
-        page_size_bytes: 4096,
-        kernel_version: 0,
-        btf: None,
-    };
+    const TARGET: Target = Target::new(6, 4096, 0);
 
     fn entries(kind: MapKind, max_entries: u32) -> u32 {
         fit(&MapSpec::new("m", kind, 4, 4, max_entries), &TARGET).max_entries

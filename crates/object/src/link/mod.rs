@@ -41,7 +41,7 @@ const MOST_INSNS: usize = 1 << 24;
 ///
 /// let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../testdata/bpf/sockex1_legacy20.bpf.o");
 /// let object = Object::parse(&std::fs::read(path)?)?;
-/// let target = Target { cpu_slots: 4, page_size_bytes: 4096, kernel_version: 0x0006_1200, btf: None };
+/// let target = Target::new(4, 4096, 0x0006_1200);
 /// let linked = link(&object, &target)?;
 /// assert_eq!(linked.programs[0].holes.len(), 1); // the map
 /// # Ok::<(), Box<dyn std::error::Error>>(())

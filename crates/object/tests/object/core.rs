@@ -14,10 +14,8 @@ fn types_of(bytes: &[u8]) -> Arc<Btf> {
 
 fn target(btf: Option<Arc<Btf>>) -> Target {
     Target {
-        cpu_slots: 2,
-        page_size_bytes: 4096,
-        kernel_version: 0,
         btf,
+        ..Target::new(2, 4096, 0)
     }
 }
 

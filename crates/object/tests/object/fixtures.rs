@@ -3,12 +3,7 @@
 use twinbpf_object::spec::{ByteOrder, DeclaredValue, Function, MapOrigin, Pinning, SlotContent};
 use twinbpf_object::{MapIndex, Object, ProgramKind, Target, link};
 
-pub(crate) const TARGET: Target = Target {
-    cpu_slots: 2,
-    page_size_bytes: 4096,
-    kernel_version: 0,
-    btf: None,
-};
+pub(crate) const TARGET: Target = Target::new(2, 4096, 0);
 
 /// Includes a built object; a macro because the path must be known when compiling.
 macro_rules! fixture {

@@ -4,12 +4,7 @@ use crate::support::{ElfBuilder, PROGBITS, R_BPF_64_32, R_BPF_64_64, call, exit,
 use twinbpf_object::spec::ByteOrder;
 use twinbpf_object::{Object, Target, link};
 
-const TARGET: Target = Target {
-    cpu_slots: 2,
-    page_size_bytes: 4096,
-    kernel_version: 0,
-    btf: None,
-};
+const TARGET: Target = Target::new(2, 4096, 0);
 
 /// A little of everything: programs, a subprogram, maps of two forms, relocations of both kinds.
 fn sample(order: ByteOrder) -> Vec<u8> {

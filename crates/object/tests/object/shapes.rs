@@ -12,12 +12,7 @@ use twinbpf_object::{
     Code, HoleKind, InsnIndex, MapIndex, Object, ProgramKind, Result, Target, link,
 };
 
-const TARGET: Target = Target {
-    cpu_slots: 1,
-    page_size_bytes: 4096,
-    kernel_version: 0,
-    btf: None,
-};
+const TARGET: Target = Target::new(1, 4096, 0);
 
 fn refusal<T: std::fmt::Debug>(result: Result<T>) -> (&'static str, String) {
     let error = result.unwrap_err();

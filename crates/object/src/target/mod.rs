@@ -1,0 +1,71 @@
+//! What parsing and linking must not know by themselves: facts of the engine, given as an argument.
+//!
+//! An engine fills in only what [`Object::needs`](crate::Object::needs) asks for. Everything here is data: a caller may write a
+//! target by hand, or change one before linking (`target.config.overrides`).
+
+mod config;
+mod symbols;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use crate::btf::Btf;
+
+pub use config::{ConfigValue, KernelConfig};
+pub use symbols::{KernelSymbols, SymbolAddress};
+
+/// What linking needs to know about the engine. An argument, so that linking stays pure.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Target {
+    /// Slots of per-CPU maps (possible CPUs).
+    pub cpu_slots: u32,
+    /// Bytes of a memory page.
+    pub page_size_bytes: u32,
+    /// The kernel version the engine claims, as `KERNEL_VERSION` packs it.
+    pub kernel_version: u32,
+    /// The engine's types, if they are needed and known: what CO-RE adapts programs to.
+    pub btf: Option<Arc<Btf>>,
+    /// Types of the kernel's modules, each on top of `btf`, if something is looked for that `btf` does not have.
+    pub modules: Vec<ModuleTypes>,
+    /// Which kernel functions and variables there are.
+    pub offers: Offers,
+    /// The kernel's configuration, as far as it is needed.
+    pub config: KernelConfig,
+    /// Addresses of kernel symbols, as far as they are needed.
+    pub symbols: KernelSymbols,
+}
+
+/// The types of a kernel module.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ModuleTypes {
+    /// The module's name.
+    pub name: String,
+    /// Its types; their numbers go on where those of the kernel end.
+    pub btf: Arc<Btf>,
+}
+
+/// Which functions and variables of the kernel an engine has.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Offers {
+    /// Those in its types, its modules' included: the engine is a kernel.
+    #[default]
+    WhatTypesSay,
+    /// These functions and no variables, whatever the types say: the engine only borrows them from a kernel.
+    Functions(BTreeSet<String>),
+}
+
+impl Target {
+    /// A target of which only the numbers are known.
+    pub const fn new(cpu_slots: u32, page_size_bytes: u32, kernel_version: u32) -> Self {
+        Self {
+            cpu_slots,
+            page_size_bytes,
+            kernel_version,
+            btf: None,
+            modules: Vec::new(),
+            offers: Offers::WhatTypesSay,
+            config: KernelConfig::new(),
+            symbols: KernelSymbols::new(),
+        }
+    }
+}
