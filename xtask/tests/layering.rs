@@ -57,7 +57,11 @@ const MODULES: &[(&str, &[Row])] = &[
             ("map_error", &["host", "privilege"]),
             ("mapped", &[]),
             ("map", &["attr", "host", "map_error", "mapped", "sys"]),
-            ("program", &["attr", "host", "map", "privilege", "sys"]),
+            ("types", &["host"]),
+            (
+                "program",
+                &["attr", "host", "map", "privilege", "sys", "types"],
+            ),
             ("socket", &["privilege", "program", "sys"]),
         ],
     ),

@@ -15,6 +15,7 @@ mod privilege;
 mod program;
 mod socket;
 mod sys;
+mod types;
 
 #[doc(hidden)]
 pub use attr::{LAYOUTS, Layout};
@@ -22,11 +23,10 @@ pub use map::{KernelMap, KernelMapInfo};
 pub use program::{KernelProgram, KernelProgramInfo, LoadContext};
 pub use socket::{KernelSocketLink, SocketStatistics};
 
-use std::sync::{Arc, OnceLock};
-
-use twinbpf_object::btf::Btf;
 use twinbpf_object::spec::Needs;
 use twinbpf_object::{LinkedProgram, MapSpec, Result, Target};
+
+use crate::types::KernelTypes;
 
 /// The running kernel as an engine.
 ///
@@ -42,8 +42,7 @@ use twinbpf_object::{LinkedProgram, MapSpec, Result, Target};
 #[derive(Debug, Clone)]
 pub struct Kernel {
     target: Target,
-    /// Read when first asked for; the running kernel's types do not change.
-    types: Arc<OnceLock<Option<Arc<Btf>>>>,
+    types: KernelTypes,
 }
 
 impl Kernel {
@@ -55,7 +54,7 @@ impl Kernel {
     pub fn open() -> Result<Self> {
         Ok(Self {
             target: host::target()?,
-            types: Arc::default(),
+            types: KernelTypes::default(),
         })
     }
 
@@ -73,13 +72,7 @@ impl Kernel {
     pub fn target_for(&self, needs: &Needs) -> Result<Target> {
         let mut target = self.target();
         if !needs.type_names.is_empty() {
-            target.btf = match self.types.get() {
-                Some(known) => known.clone(),
-                None => {
-                    let read = host::types()?;
-                    self.types.get_or_init(|| read).clone()
-                }
-            };
+            target.btf = self.types.get()?;
         }
         Ok(target)
     }
@@ -106,7 +99,7 @@ impl Kernel {
         program: &LinkedProgram,
         context: &LoadContext<'_>,
     ) -> Result<KernelProgram> {
-        KernelProgram::load_with(program, context)
+        KernelProgram::load_with(program, context, &self.types)
     }
 
     /// Attaches a socket filter to the frames of one interface.

@@ -13,17 +13,18 @@
 mod holes;
 mod refusal;
 mod request;
+mod target;
 
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::time::Instant;
 
-use twinbpf_object::link::ProgramTarget;
 use twinbpf_object::{Errno, LinkedProgram, ProgramKind, Result};
 
 use self::request::{Request, statistics_level};
 use crate::attr::name_text;
 use crate::map::KernelMap;
+use crate::types::KernelTypes;
 use crate::{host, sys};
 
 /// A program the kernel has accepted. Clones are the same program; it goes when the last holder goes.
@@ -47,6 +48,8 @@ pub struct LoadContext<'a> {
     pub license: Option<&'a str>,
     /// Number of the `version` section, which old kernels compare with their own.
     pub version: Option<u32>,
+    /// The program one of whose functions a program of type `ext` replaces.
+    pub replaces: Option<BorrowedFd<'a>>,
 }
 
 /// What the kernel says about a program.
@@ -83,17 +86,18 @@ impl KernelProgram {
             maps,
             license,
             version,
+            replaces: None,
         };
-        Self::load_with(program, &context)
+        Self::load_with(program, &context, &KernelTypes::default())
     }
 
-    /// Loads a program with everything that can go with it.
-    ///
-    /// # Errors
-    ///
-    /// As [`KernelProgram::load`].
-    pub fn load_with(program: &LinkedProgram, context: &LoadContext<'_>) -> Result<Self> {
-        load(program, context)
+    /// Loads a program with everything that can go with it; `types` are read if it attaches to one of them.
+    pub(crate) fn load_with(
+        program: &LinkedProgram,
+        context: &LoadContext<'_>,
+        types: &KernelTypes,
+    ) -> Result<Self> {
+        load(program, context, types)
             .map_err(|error| error.map(|diagnosis| diagnosis.in_program(&program.name)))
     }
 
@@ -136,15 +140,16 @@ impl AsFd for KernelProgram {
     }
 }
 
-fn load(program: &LinkedProgram, context: &LoadContext<'_>) -> Result<KernelProgram> {
+fn load(
+    program: &LinkedProgram,
+    context: &LoadContext<'_>,
+    types: &KernelTypes,
+) -> Result<KernelProgram> {
     let kind = program.kind.ok_or_else(|| refusal::untyped(program))?;
-    if program.target != ProgramTarget::None {
-        return Err(refusal::unsupported(
-            "a program that refers to a function or type of the kernel or of another program",
-        ));
-    }
+    let point = target::attach_point(program, kind, context, types)?;
     let insns = holes::fill_holes(program, context.maps)?;
-    let request = Request::new(program, kind, insns, context)?;
+    let mut request = Request::new(program, kind, insns, context)?;
+    request.attributes.attach_btf_id = point.type_id;
     let start = Instant::now();
     let mut answer = request.ask(statistics_level());
     if answer.is_refused_with(Errno::EPERM) && host::raised_memlock() {

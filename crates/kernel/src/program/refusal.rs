@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use twinbpf_object::abi::AttachKind;
 use twinbpf_object::{Code, Diagnosis, Errno, Error, LinkedProgram, ProgramKind};
 use twinbpf_verify::VerifierLog;
 
@@ -34,10 +35,7 @@ pub(super) fn refused_unheard(program: &LinkedProgram, kind: ProgramKind, errno:
     let since = kind.since();
     let diagnosis = match errno {
         Errno::EPERM | Errno::EACCES => Privileges::read().explain(
-            Diagnosis::new(
-                Code::PROGRAM_PERMISSION,
-                format!("loading a program of type `{kind}` is not permitted"),
-            ),
+            Diagnosis::new(Code::PROGRAM_PERMISSION, not_permitted(program, kind)),
             needed_for_program(kind),
         ),
         Errno::EINVAL | Errno::E2BIG | Errno::EOPNOTSUPP | Errno::ENOTSUPP | Errno::ENOSYS
@@ -68,6 +66,23 @@ pub(super) fn refused_unheard(program: &LinkedProgram, kind: ProgramKind, errno:
         .help("the attach type may not fit the program type, or the kernel is built without it"),
     };
     diagnosis.errno(errno).into()
+}
+
+/// KERNEL: a 6.18 that loads everything else as root can answer EPERM, before its verifier, to all programs that are called
+/// through a trampoline (fentry, fexit, fmod_ret, lsm, freplace). So the message says which programs are meant.
+fn not_permitted(program: &LinkedProgram, kind: ProgramKind) -> String {
+    let attach = program.attach.and_then(AttachKind::kernel_name);
+    let is_called_by_functions = match kind {
+        ProgramKind::Lsm | ProgramKind::Ext => true,
+        ProgramKind::Tracing => !matches!(attach, Some("TRACE_RAW_TP" | "TRACE_ITER")),
+        _ => false,
+    };
+    let which = if is_called_by_functions {
+        ", which is called from the kernel's own functions,"
+    } else {
+        ""
+    };
+    format!("loading a program of type `{kind}`{which} is not permitted")
 }
 
 /// Refused by the verifier after `taken`: asks again for the trace's end.

@@ -7,6 +7,7 @@ mod map_rules;
 mod maps;
 mod programs;
 mod support;
+mod targets;
 
 use std::process::ExitCode;
 
@@ -18,6 +19,7 @@ fn main() -> ExitCode {
             map_rules::cases(),
             maps::cases(),
             programs::cases(),
+            targets::cases(),
         ]
         .into_iter()
         .flatten()

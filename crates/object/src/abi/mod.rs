@@ -15,4 +15,6 @@ pub use errno::Errno;
 pub use helper::{helper_name, helper_number};
 pub use map_kind::{MapFlags, MapKind};
 pub use program_kind::ProgramKind;
-pub use section::{SECTIONS, SectionMeaning, SectionRow, meaning_of_section, nearest_section};
+pub use section::{
+    SECTIONS, SectionMeaning, SectionRow, meaning_of_section, nearest_name, nearest_section,
+};

@@ -56,7 +56,7 @@ pub fn meaning_of_section(section: &str) -> Option<SectionMeaning> {
 /// The known name nearest to `section` by edits, if one is near enough to be a likely typing slip.
 pub fn nearest_section(section: &str) -> Option<&'static str> {
     let head = section.split('/').next().unwrap_or(section);
-    let allowed = (head.len() / 3).clamp(1, 3);
+    let allowed = most_edits(head);
     SECTIONS
         .iter()
         .map(|row| {
@@ -70,6 +70,23 @@ pub fn nearest_section(section: &str) -> Option<&'static str> {
         .filter(|(distance, _)| *distance > 0 && *distance <= allowed)
         .min()
         .map(|(_, name)| name)
+}
+
+/// The candidate nearest to `name` by edits, if one is near enough to be a likely typing slip. Candidates may be many: those
+/// of quite another length are not looked at.
+pub fn nearest_name<'a>(name: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let allowed = most_edits(name);
+    candidates
+        .filter(|candidate| candidate.len().abs_diff(name.len()) <= allowed)
+        .map(|candidate| (edit_distance(candidate, name), candidate))
+        .filter(|(distance, _)| *distance > 0 && *distance <= allowed)
+        .min()
+        .map(|(_, candidate)| candidate)
+}
+
+/// How many slips a name of this length can have and still be meant.
+fn most_edits(name: &str) -> usize {
+    (name.len() / 3).clamp(1, 3)
 }
 
 fn is_prefix_of(name: &str, section: &str) -> bool {
@@ -264,6 +281,16 @@ mod tests {
             AttachKind::from_kernel_name("XDP_DEVMAP")
         );
         assert!(meaning_of_section("fentry.s/f").unwrap().is_sleepable);
+    }
+
+    #[test]
+    fn the_nearest_name_is_a_slip_away_or_none() {
+        let names = ["vfs_read", "vfs_write", "vfs_readv", "do_exit"];
+        assert_eq!(
+            nearest_name("vfs_raed", names.into_iter()),
+            Some("vfs_read")
+        );
+        assert_eq!(nearest_name("tcp_sendmsg", names.into_iter()), None);
     }
 
     #[test]

@@ -107,6 +107,8 @@ codes! {
     PROGRAM_NOT_FOUND = "P004", NotFound, LoadProgram, "there is no program with this name";
     PROGRAM_HELPER_MISSING = "P005", Unsupported, LoadProgram, "the engine does not have a helper the program calls";
     PROGRAM_LOAD = "P006", Rejected, LoadProgram, "the program could not be loaded";
+    PROGRAM_TARGET_MISSING = "P007", NotFound, LoadProgram, "the kernel does not have what the program attaches to";
+    PROGRAM_TARGET_UNNAMED = "P008", Usage, LoadProgram, "the program type attaches to something named, and nothing is named";
     VERIFIER_REJECTED = "V000", Rejected, LoadProgram, "the verifier refused the program";
     NULL_NOT_TESTED = "V001", Rejected, LoadProgram, "a pointer that may be null is used before a null test";
     NOT_A_POINTER = "V002", Rejected, LoadProgram, "a number is used as an address";

@@ -64,6 +64,8 @@ pub enum ProgramTarget {
     AttachBtf {
         /// The name to look up.
         name: String,
+        /// The module that has it, where the section names one (`fentry/module:function`).
+        module: Option<String>,
     },
     /// A function of another loaded program (freplace).
     Freplace {
@@ -86,9 +88,16 @@ impl ProgramTarget {
             return Self::None;
         };
         match program.kind {
-            Some(ProgramKind::Tracing | ProgramKind::Lsm) => Self::AttachBtf {
-                name: format!("{}{name}", btf_prefix(program)),
-            },
+            Some(ProgramKind::Tracing | ProgramKind::Lsm) => {
+                let (module, name) = match name.split_once(':') {
+                    Some((module, name)) => (Some(module.to_owned()), name),
+                    None => (None, name.as_str()),
+                };
+                Self::AttachBtf {
+                    name: format!("{}{name}", btf_prefix(program)),
+                    module,
+                }
+            }
             Some(ProgramKind::Ext) => Self::Freplace {
                 function: name.clone(),
             },

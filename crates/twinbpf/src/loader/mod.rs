@@ -309,6 +309,7 @@ impl<'a> Loader<'a> {
                     maps: &maps,
                     license: self.linked.license.as_deref(),
                     version: self.linked.version,
+                    ..LoadContext::default()
                 };
                 kernel
                     .load_program(program, &context)
