@@ -45,7 +45,21 @@ const MODULES: &[(&str, &[Row])] = &[
             ),
         ],
     ),
-    ("verify", &[("log", &[]), ("reason", &[])]),
+    (
+        "verify",
+        &[
+            ("line", &[]),
+            ("reason", &[]),
+            ("detail", &[]),
+            ("structured", &[]),
+            ("trace", &["line"]),
+            ("log", &["line", "structured", "trace"]),
+            ("origin", &["line", "trace"]),
+            ("cycle", &["line", "trace"]),
+            ("pasted", &["line"]),
+            ("places", &["cycle", "detail", "log", "origin", "trace"]),
+        ],
+    ),
     ("shm", &[("access", &[]), ("bytes", &["access"])]),
     (
         "kernel",
@@ -208,7 +222,11 @@ const MODULES: &[(&str, &[Row])] = &[
                     "table",
                 ],
             ),
-            ("args", &["check", "choice"]),
+            (
+                "explain",
+                &["error_document", "exit", "object_file", "output"],
+            ),
+            ("args", &["check", "choice", "explain"]),
             (
                 "inspect",
                 &["args", "exit", "object_file", "output", "table"],

@@ -10,6 +10,7 @@ use twinbpf::{Direction, Hook};
 
 use crate::check::CheckArgs;
 use crate::choice::{EngineChoice, TypeChoice};
+use crate::explain::ExplainArgs;
 
 /// Run BPF objects in the Linux kernel, or in a BPF engine inside this process that needs no privilege.
 #[derive(Debug, Parser)]
@@ -43,6 +44,11 @@ pub(crate) enum Command {
     /// One row per program; a program that is not accepted has the code of its diagnosis, which `--verbose` prints whole.
     /// Nothing is attached, and nothing stays loaded.
     Check(CheckArgs),
+    /// Say what a code means, or what a verifier's log says
+    ///
+    /// A log may be pasted with everything around it: what the loader said, time stamps, the logs of several programs. It need not be
+    /// of this machine, and any kernel from 5.4 on will do.
+    Explain(ExplainArgs),
 }
 
 impl Command {
@@ -51,6 +57,7 @@ impl Command {
             Self::Run(args) => args.json,
             Self::Inspect(args) => args.json,
             Self::Check(args) => args.json,
+            Self::Explain(args) => args.json,
         }
     }
 
@@ -59,6 +66,7 @@ impl Command {
             Self::Run(args) => args.log,
             Self::Inspect(_) => false,
             Self::Check(args) => args.log,
+            Self::Explain(args) => args.log,
         }
     }
 }

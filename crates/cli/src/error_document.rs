@@ -152,7 +152,7 @@ impl<'a> SourceFields<'a> {
     }
 }
 
-fn kind_name(kind: ErrorKind) -> &'static str {
+pub(crate) fn kind_name(kind: ErrorKind) -> &'static str {
     match kind {
         ErrorKind::Usage => "usage",
         ErrorKind::NotFound => "not_found",
@@ -168,7 +168,7 @@ fn kind_name(kind: ErrorKind) -> &'static str {
     }
 }
 
-fn stage_name(stage: Stage) -> &'static str {
+pub(crate) fn stage_name(stage: Stage) -> &'static str {
     match stage {
         Stage::Read => "read",
         Stage::Parse => "parse",
@@ -183,7 +183,7 @@ fn stage_name(stage: Stage) -> &'static str {
     }
 }
 
-fn category_name(category: Category) -> &'static str {
+pub(crate) fn category_name(category: Category) -> &'static str {
     match category {
         Category::RegisterType => "register_type",
         Category::Memory => "memory",

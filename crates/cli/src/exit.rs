@@ -49,20 +49,27 @@ impl Exit {
     }
 }
 
+impl Exit {
+    /// The number.
+    pub(crate) fn number(self) -> u8 {
+        match self {
+            Self::Done => 0,
+            Self::No => 1,
+            Self::Usage => 2,
+            Self::NotFound => 3,
+            Self::Permission => 4,
+            Self::Rejected => 5,
+            Self::BadObject => 6,
+            Self::Unsupported => 7,
+            Self::Limit => 8,
+            Self::TimeOver => 124,
+            Self::Interrupted => 130,
+        }
+    }
+}
+
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
-        Self::from(match exit {
-            Exit::Done => 0,
-            Exit::No => 1,
-            Exit::Usage => 2,
-            Exit::NotFound => 3,
-            Exit::Permission => 4,
-            Exit::Rejected => 5,
-            Exit::BadObject => 6,
-            Exit::Unsupported => 7,
-            Exit::Limit => 8,
-            Exit::TimeOver => 124,
-            Exit::Interrupted => 130,
-        })
+        Self::from(exit.number())
     }
 }

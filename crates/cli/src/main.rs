@@ -9,6 +9,7 @@ mod check;
 mod choice;
 mod error_document;
 mod exit;
+mod explain;
 mod inspect;
 mod object_file;
 mod output;
@@ -36,6 +37,7 @@ fn main() -> ExitCode {
         Command::Run(args) => run::run(args, &output),
         Command::Inspect(args) => inspect::inspect(args, &output),
         Command::Check(args) => check::check(args, &output),
+        Command::Explain(args) => explain::explain(args, &output),
     };
     match result {
         Ok(exit) => exit,

@@ -17,7 +17,8 @@ pub(crate) fn bytes(path: &Path) -> Result<Vec<u8>> {
     fs::read(path).map_err(|error| unreadable(&error).in_file(path.display().to_string()))
 }
 
-fn unreadable(error: &io::Error) -> Error {
+/// What is wrong if a file cannot be read.
+pub(crate) fn unreadable(error: &io::Error) -> Error {
     let diagnosis = match error.kind() {
         io::ErrorKind::NotFound => Diagnosis::new(Code::FILE_NOT_FOUND, "no such file"),
         io::ErrorKind::PermissionDenied => {

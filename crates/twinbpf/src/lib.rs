@@ -75,6 +75,7 @@ pub use twinbpf_object::{
     AttachKind, Code, Diagnosis, Errno, Error, ErrorKind, Linked, LinkedProgram, MapKind, MapSpec,
     Object, ProgramKind, ProgramSpec, Result, Target, abi, btf, diagnosis, map_rules, spec,
 };
+pub use twinbpf_verify as verify;
 pub use twinbpf_vm::capture::{Capture, Direction, PacketKind, Vlan};
 pub use twinbpf_vm::hooks::socket::{SocketFilter, SocketFrame, SocketStats};
 pub use twinbpf_vm::{Fault, Vm, VmConfig};

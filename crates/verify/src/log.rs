@@ -1,21 +1,15 @@
 //! The reader of kernel verifier logs.
 //!
-//! A log is lines of a few kinds, told apart by how they start:
-//!
-//! ```text
-//! ; return *value + 1; @ null.bpf.c:7          a source line (the place only since 6.9)
-//! 6: (79) r1 = *(u64 *)(r0 +0)  ; R1=scalar()  an instruction, often with register states
-//! 4: (55) if r0 != 0x0 goto pc-3 2: R0=1       a jump, followed by the state at its target
-//! from 4 to 2: R0=scalar(umin=1) R6=1          a branch taken up again
-//! R0 invalid mem access 'map_value_or_null'    the reason: whatever is none of the others
-//! processed 6 insns (limit 1000000) ...        statistics
-//! ```
-//!
-//! At level 4 only reason and statistics are there. The log is text from outside: any text is accepted, whatever is not
-//! recognised is simply not found.
+//! What a log says about the end of a verification: the reason, the instruction, its source line, the number of steps. At level 4
+//! only reason and statistics are there; at level 1 a trace of every walked instruction stands before them. The log is text from outside:
+//! any text is accepted, whatever is not recognised is simply not found.
 
 use twinbpf_object::InsnIndex;
 use twinbpf_object::diagnosis::SourceLine;
+
+use crate::line::Line;
+use crate::structured::{self, Structured};
+use crate::trace::Trace;
 
 /// What a log says about the end of a verification.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -28,120 +22,128 @@ pub struct VerifierLog {
     pub source: Option<SourceLine>,
     /// How many instructions were verified, those on every path counted.
     pub processed: Option<u64>,
+    /// The report for people that newer kernels add.
+    pub structured: Option<Structured>,
 }
 
 impl VerifierLog {
     /// Reads a log of level 1, 2 or 4.
     pub fn read(text: &str) -> Self {
-        let mut log = Self::default();
-        let mut reason: Vec<&str> = Vec::new();
-        for line in text.lines() {
-            match Line::of(line.trim_end()) {
-                Line::Source(source) => {
-                    log.source = Some(source_line(source));
-                    reason.clear();
-                }
-                Line::Insn(index) => {
-                    log.insn = Some(index);
-                    reason.clear();
-                }
-                Line::State => reason.clear(),
-                Line::Processed(count) => log.processed = Some(count),
-                Line::Statistics | Line::Empty => {}
-                Line::Words(words) => reason.push(words),
-            }
-        }
-        // Words before the trace are no reason: what counts stands between the last instruction and the statistics.
-        let from = reason.len().saturating_sub(REASON_LINES);
-        if !reason.is_empty() {
-            log.reason = Some(reason[from..].join("; "));
-        }
-        if log.insn.is_none() {
-            log.insn = log.reason.as_deref().and_then(named_insn);
-        }
-        log
+        Reading::of(text).log
     }
 }
 
-/// The last lines that can belong to one reason; the verifier uses at most two for one fact.
+/// A log with its trace.
+#[derive(Debug, Default)]
+pub(crate) struct Reading<'a> {
+    pub(crate) log: VerifierLog,
+    pub(crate) trace: Trace<'a>,
+}
+
+impl<'a> Reading<'a> {
+    /// Reads a log.
+    pub(crate) fn of(text: &'a str) -> Self {
+        let (before, structured) = structured::split(text);
+        let mut reading = Self::default();
+        let mut source = None;
+        let mut words: Vec<&str> = Vec::new();
+        for whole in before.lines() {
+            let (line, tail) = without_statistics(whole.trim_end());
+            let line = Line::of(line);
+            match line {
+                Line::Words(text) => words.push(text),
+                Line::Remark | Line::Empty => {}
+                Line::Processed(count) => reading.log.processed = Some(count),
+                // Words before a part of the trace are no reason.
+                _ => words.clear(),
+            }
+            match line {
+                Line::Source(text) => source = Some(text),
+                Line::Insn { index, .. } => reading.log.insn = Some(index),
+                _ => {}
+            }
+            if let Some(Line::Processed(count)) = tail.map(Line::of) {
+                reading.log.processed = Some(count);
+            }
+            reading.trace.read(line);
+        }
+        reading.log.reason = reason(&words);
+        reading.log.source = source.map(source_line);
+        reading.log.add_structured(structured, text);
+        if reading.log.insn.is_none() {
+            reading.log.insn = reading.log.reason.as_deref().and_then(named_insn);
+        }
+        reading
+    }
+}
+
+impl VerifierLog {
+    fn add_structured(&mut self, structured: Option<Structured>, text: &str) {
+        let Some(structured) = structured else {
+            return;
+        };
+        self.insn = structured.insn.or(self.insn);
+        if structured.source.is_some() {
+            self.source.clone_from(&structured.source);
+        }
+        if self.reason.is_none() {
+            self.reason = Some(structured.problem.clone());
+        }
+        self.processed = text.lines().rev().find_map(|line| match Line::of(line) {
+            Line::Processed(count) => Some(count),
+            _ => None,
+        });
+        self.structured = Some(structured);
+    }
+}
+
+/// The last lines that can belong to one reason; the verifier uses at most two for one fact, and one for the caller.
 const REASON_LINES: usize = 3;
 
-/// One line by its kind.
-enum Line<'a> {
-    Source(&'a str),
-    Insn(InsnIndex),
-    State,
-    Processed(u64),
-    Statistics,
-    Words(&'a str),
-    Empty,
+/// The reason from the words behind the trace.
+fn reason(words: &[&str]) -> Option<String> {
+    let count = words.len();
+    let is_aside = |at: usize| {
+        let next = words.get(at + 1);
+        next.is_some_and(|next| !next.starts_with(CALLER_WORDS))
+            && ASIDES
+                .iter()
+                .any(|(start, part)| words[at].starts_with(start) && words[at].contains(part))
+    };
+    let kept: Vec<&str> = (0..count)
+        .filter(|at| !is_aside(*at))
+        .map(|at| words[at])
+        .collect();
+    let from = kept.len().saturating_sub(REASON_LINES);
+    (!kept.is_empty()).then(|| kept[from..].join("; "))
 }
 
-impl<'a> Line<'a> {
-    fn of(line: &'a str) -> Self {
-        if let Some(source) = line.strip_prefix("; ") {
-            return Self::Source(source.trim());
-        }
-        let line = line.trim();
-        if line.is_empty() {
-            return Self::Empty;
-        }
-        // Register states, cut off from their instruction.
-        if line.starts_with(';') {
-            return Self::State;
-        }
-        if let Some(rest) = line.strip_prefix("processed ") {
-            return match rest.split_once(' ').map(|(count, _)| count.parse()) {
-                Some(Ok(count)) => Self::Processed(count),
-                _ => Self::Statistics,
-            };
-        }
-        if STATISTICS.iter().any(|start| line.starts_with(start)) {
-            return Self::Statistics;
-        }
-        if let Some((index, rest)) = numbered(line) {
-            return match rest.trim_start().starts_with('(') {
-                true => Self::Insn(index),
-                false => Self::State,
-            };
-        }
-        if TRACE.iter().any(|start| line.starts_with(start)) {
-            return Self::State;
-        }
-        Self::Words(line)
-    }
-}
+/// What a caller adds if a function refuses its arguments.
+const CALLER_WORDS: &str = "Caller passes invalid args";
 
-/// Lines of numbers at the end.
-const STATISTICS: [&str; 4] = [
-    "verification time ",
-    "stack depth ",
-    "insns_processed ",
-    "verification_time",
+/// Remarks about functions that are not refused for it, unless nothing follows: how they start, and what they contain.
+const ASIDES: [(&str, &str); 3] = [
+    ("arg#", "size cannot be determined"),
+    ("Global function ", "doesn't return scalar"),
+    ("Failed to determine", ""),
 ];
 
-/// Lines of the trace that are neither instructions nor reasons.
-const TRACE: [&str; 7] = [
-    "from ",
-    "mark_precise:",
-    "func#",
-    "last_idx ",
-    "regs=",
-    "parent ",
-    "live regs before insn:",
-];
-
-/// `6: rest`
-fn numbered(line: &str) -> Option<(InsnIndex, &str)> {
-    let (number, rest) = line.split_once(':')?;
-    if !number.bytes().all(|byte| byte.is_ascii_digit()) {
-        return None;
+/// KERNEL: some reasons of 6.x end without a line break, and the statistics follow at once.
+fn without_statistics(line: &str) -> (&str, Option<&str>) {
+    for start in ["processed ", "verification time "] {
+        let Some(at) = line.find(start).filter(|at| *at > 0) else {
+            continue;
+        };
+        let is_glued = line[..at].ends_with(|c: char| !c.is_whitespace());
+        if is_glued {
+            return (&line[..at], Some(&line[at..]));
+        }
     }
-    number.parse().ok().map(|index| (InsnIndex(index), rest))
+    (line, None)
 }
 
 /// `text @ file:line`; older kernels give the text alone.
-fn source_line(line: &str) -> SourceLine {
+pub(crate) fn source_line(line: &str) -> SourceLine {
     let place = line.rsplit_once(" @ ").and_then(|(text, place)| {
         let (file, number) = place.rsplit_once(':')?;
         Some(SourceLine {

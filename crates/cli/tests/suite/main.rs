@@ -12,6 +12,7 @@ mod checks;
 mod counts;
 mod endings;
 mod errors;
+mod explanations;
 mod inspection;
 mod sender;
 mod support;
@@ -35,6 +36,7 @@ fn main() -> ExitCode {
     cases.extend(counts::cases());
     cases.extend(endings::cases());
     cases.extend(errors::cases());
+    cases.extend(explanations::cases());
     cases.extend(inspection::cases());
     cases.extend(variables::cases());
     let exit = twinbpf_trials::run(cases);

@@ -201,6 +201,7 @@ codes! {
     COMMAND = "H004", NotFound, Host, "the command could not be started";
     HOST_IO = "H005", Io, Host, "a system service failed";
     USAGE = "H006", Usage, Host, "the request contradicts itself";
+    TEXT_WITHOUT_LOG = "H007", NotFound, Host, "there is nothing to explain in this text";
 }
 
 #[cfg(test)]
