@@ -1,8 +1,11 @@
-//! Functions: where each starts and ends, and that every instruction of it means something.
+//! Functions: where each starts and ends.
 //!
 //! Today's compilers say of each function symbol what it is and how long. Those of 2016 say neither: every symbol is
 //! untyped and has size 0, jump targets have symbols too. Then a function is a *global* untyped symbol (labels such as
 //! `LBB0_3` are local), and it reaches to the next one or to the end of its section.
+//!
+//! An instruction that means nothing is no reason to refuse the object: the other programs are none the worse, and whether
+//! one can run is for its engine to say. It is kept as it is, and named in a warning.
 
 use std::collections::BTreeMap;
 
@@ -41,8 +44,7 @@ struct Extent<'data> {
 ///
 /// # Errors
 ///
-/// If code is not made of whole instructions, functions overlap or leave their section, an instruction is not valid
-/// or a jump leaves its function.
+/// If code is not made of whole instructions, or functions overlap or leave their section.
 pub(super) fn read(elf: &Elf<'_>, warnings: &mut Vec<String>) -> Result<Code> {
     let mut symbols = symbols_by_section(elf);
     let mut code = Code::default();
@@ -56,8 +58,9 @@ pub(super) fn read(elf: &Elf<'_>, warnings: &mut Vec<String>) -> Result<Code> {
         for extent in extents(section, starts, warnings)? {
             let index = FunctionIndex(code.functions.len());
             code.starts.insert((section.index, extent.start), index);
-            code.functions
-                .push(function(section, extent, elf.byte_order)?);
+            let function = function(section, extent, elf.byte_order)?;
+            warnings.extend(meaningless(section, extent, &function.insns));
+            code.functions.push(function);
             code.is_among_programs.push(role == Role::Programs);
         }
     }
@@ -254,11 +257,6 @@ fn function(section: &Section<'_>, extent: Extent<'_>, order: ByteOrder) -> Resu
     };
     let first = u32::try_from(extent.start / slot_bytes()).map_err(too_long)?;
     u32::try_from(insns.len()).map_err(too_long)?;
-    check_instructions(&insns).map_err(|(slot, message)| {
-        let offset = extent.start + offset_of(slot * INSN_BYTES);
-        let diagnosis = Diagnosis::new(ErrorCode::INSN_MALFORMED, message).at(section.name, offset);
-        Error::from(diagnosis.in_program(display_name(section, extent)))
-    })?;
     Ok(Function {
         name: extent.name.to_owned(),
         section: section.name.to_owned(),
@@ -270,6 +268,17 @@ fn function(section: &Section<'_>, extent: Extent<'_>, order: ByteOrder) -> Resu
         type_id: None,
         lines: Vec::new(),
     })
+}
+
+/// A warning if no engine will accept the function, as its first instruction without meaning shows.
+fn meaningless(section: &Section<'_>, extent: Extent<'_>, insns: &[Insn]) -> Option<String> {
+    let (slot, reason) = check_instructions(insns).err()?;
+    let offset = extent.start + offset_of(slot * INSN_BYTES);
+    Some(format!(
+        "section `{}`, offset {offset:#x}, function `{}`: no engine accepts this: {reason}",
+        section.name,
+        display_name(section, extent)
+    ))
 }
 
 fn display_name<'data>(section: &Section<'data>, extent: Extent<'data>) -> &'data str {

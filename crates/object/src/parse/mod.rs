@@ -21,7 +21,7 @@ mod texts;
 mod type_records;
 mod values;
 
-use crate::diagnosis::{Code, Diagnosis, Result};
+use crate::diagnosis::Result;
 use crate::elf::Elf;
 use crate::spec::{Object, SectionInfo};
 
@@ -33,7 +33,7 @@ impl Object {
     /// # Errors
     ///
     /// Kind [`BadObject`](crate::ErrorKind::BadObject) with a code for each cause: not an ELF file, not BPF, not
-    /// relocatable, truncated, a malformed map, license, instruction or relocation. Places are section and offset.
+    /// relocatable, truncated, a malformed map, license or relocation. Places are section and offset.
     ///
     /// # Examples
     ///
@@ -54,11 +54,7 @@ impl Object {
         let btf = type_records::read(&elf, &mut code, &mut warnings)?;
         let programs = programs::find(&code, &mut warnings);
         if programs.is_empty() && !has_maps {
-            return Err(Diagnosis::new(
-                Code::NO_PROGRAMS,
-                "the object has neither programs nor maps",
-            )
-            .into());
+            warnings.push("the object has neither programs nor maps".to_owned());
         }
         Ok(Self {
             byte_order: elf.byte_order,
