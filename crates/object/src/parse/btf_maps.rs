@@ -17,7 +17,7 @@
 use std::collections::BTreeMap;
 
 use crate::abi::{MapFlags, MapKind};
-use crate::btf::{Btf, Composite, Enumeration, Member, Type, TypeId};
+use crate::btf::{Btf, Composite, Enumeration, Linkage, Member, Type, TypeId};
 use crate::diagnosis::{Code, Diagnosis, Error, Result};
 use crate::spec::{InnerMap, MapOrigin, MapSpec, Pinning};
 
@@ -85,7 +85,7 @@ pub(crate) fn parse(section: &MapsSection<'_>, btf: &Btf) -> Result<Vec<Describe
 }
 
 /// Names and types of the section's variables. Where they stand is the symbols' knowledge: BTF of a relocatable object
-/// has zeros there.
+/// has zeros there. A map that is only declared (`extern`) is another object's, and here a name like any other.
 fn described_variables<'btf>(section: &str, btf: &'btf Btf) -> BTreeMap<&'btf str, TypeId> {
     btf.iter()
         .filter_map(|(_, found)| match found {
@@ -94,7 +94,9 @@ fn described_variables<'btf>(section: &str, btf: &'btf Btf) -> BTreeMap<&'btf st
         })
         .flatten()
         .filter_map(|placed| match btf.get(placed.variable)? {
-            Type::Variable(variable) => Some((btf.text(variable.name), variable.target)),
+            Type::Variable(variable) if variable.linkage != Linkage::Extern => {
+                Some((btf.text(variable.name), variable.target))
+            }
             _ => None,
         })
         .collect()

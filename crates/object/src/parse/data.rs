@@ -6,7 +6,9 @@
 //! | `.bss`, `.bss.x` | array with one entry | yes | zeros |
 //! | `.rodata`, `.rodata.x` | array with one entry, frozen | no | the section's bytes |
 //!
-//! The map is called like its section. What programs may write can be mapped into processes (`BPF_F_MMAPABLE`): only so a
+//! | `.addr_space.1` | the object's arena | yes | the section's bytes, on the arena's last pages |
+//!
+//! The map is called like its section, but for the arena, which the object defines. What programs may write can be mapped into processes (`BPF_F_MMAPABLE`): only so a
 //! variable can be written without undoing what programs do to its neighbours. Constants can be mapped where they
 //! can with libbpf: if BTF is there and another file could name one of them.
 
@@ -35,11 +37,16 @@ pub(super) fn read(
     let mut variables = Vec::new();
     let mut pointing = sections_with_pointers(elf);
     for section in &elf.sections {
-        if Role::of(section) != Role::Data || section.size == 0 {
+        let role = Role::of(section);
+        if !matches!(role, Role::Data | Role::Arena) || section.size == 0 {
             continue;
         }
         let symbols = symbols(elf, section.index);
-        let index = maps.add_data(section.index, spec(elf, section, &symbols)?);
+        let index = if role == Role::Arena {
+            fill_arena(section, maps)?
+        } else {
+            maps.add_data(section.index, spec(elf, section, &symbols)?)
+        };
         variables.extend(variables_of(section, &symbols, index)?);
         if pointing.remove(&section.index) {
             warnings.push(format!(
@@ -50,6 +57,32 @@ pub(super) fn read(
     }
     Ok(variables)
 }
+
+/// Gives the object's arena its variables. Offsets stay those of the section; linking knows where its last pages are.
+fn fill_arena(section: &Section<'_>, maps: &mut Maps) -> Result<MapIndex> {
+    let is_arena = |spec: &MapSpec| spec.kind == MapKind::Arena;
+    let Some(position) = maps.specs.iter().position(is_arena) else {
+        let message = "these are variables of an arena, and the object defines none";
+        return Err(malformed(section, 0, message.to_owned()));
+    };
+    let size = usize::try_from(section.size)
+        .ok()
+        .filter(|size| *size <= MOST_ARENA_BYTES);
+    let Some(size) = size else {
+        let message = format!(
+            "{} bytes of variables do not fit into an arena",
+            section.size
+        );
+        return Err(malformed(section, 0, message));
+    };
+    let mut bytes = section.data.to_vec();
+    bytes.resize(size, 0);
+    maps.specs[position].initial = Some(Arc::from(bytes));
+    Ok(maps.hold_data(section.index, MapIndex(position)))
+}
+
+/// Far more than an object file can say; a section without bytes of its own may claim any size.
+const MOST_ARENA_BYTES: usize = 1 << 30;
 
 fn spec(elf: &Elf<'_>, section: &Section<'_>, symbols: &[&Symbol<'_>]) -> Result<MapSpec> {
     let size = u32::try_from(section.size).map_err(|_| {

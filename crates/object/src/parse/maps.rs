@@ -75,9 +75,14 @@ impl Maps {
     /// Adds the map that holds a section of global variables.
     pub(super) fn add_data(&mut self, section: SectionIndex, spec: MapSpec) -> MapIndex {
         let index = MapIndex(self.specs.len());
-        self.data.insert(section, index);
         self.specs.push(spec);
-        index
+        self.hold_data(section, index)
+    }
+
+    /// Lets a map that is there already hold a section of global variables.
+    pub(super) fn hold_data(&mut self, section: SectionIndex, map: MapIndex) -> MapIndex {
+        self.data.insert(section, map);
+        map
     }
 }
 

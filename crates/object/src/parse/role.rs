@@ -2,6 +2,9 @@
 
 use crate::elf::{Section, SectionKind};
 
+/// The section of variables that clang gives the address space of arenas.
+const ARENA: &str = ".addr_space.1";
+
 /// What a section is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Role {
@@ -19,6 +22,8 @@ pub(super) enum Role {
     Version,
     /// Global variables.
     Data,
+    /// Variables in an arena.
+    Arena,
     /// Tables of functions for kernel interfaces.
     StructOps,
     /// Types.
@@ -43,6 +48,7 @@ impl Role {
         match section.kind {
             SectionKind::Content => Self::of_content(section),
             SectionKind::ZeroFilled if is_data(section.name) => Self::Data,
+            SectionKind::ZeroFilled if section.name == ARENA => Self::Arena,
             SectionKind::Symbols => Self::Symbols,
             SectionKind::Strings => Self::Strings,
             SectionKind::Relocations { .. } => Self::Relocations,
@@ -66,6 +72,7 @@ impl Role {
             "version" => Self::Version,
             ".maps" => Self::BtfMaps,
             "maps" => Self::LegacyMaps,
+            ARENA => Self::Arena,
             ".BTF" => Self::Btf,
             ".BTF.ext" => Self::BtfExt,
             ".struct_ops" | ".struct_ops.link" | "?.struct_ops" | "?.struct_ops.link" => {
@@ -87,6 +94,7 @@ impl Role {
             Self::License => "license",
             Self::Version => "version",
             Self::Data => "data",
+            Self::Arena => "arena",
             Self::StructOps => "struct_ops",
             Self::Btf => "btf",
             Self::BtfExt => "btf-ext",
