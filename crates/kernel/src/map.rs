@@ -182,6 +182,11 @@ impl KernelMap {
     /// The mapping of the first value, which must have the given part; `None` for maps that cannot be mapped for writing.
     fn mapped(&self, offset: usize, len: usize) -> Result<Option<&MappedValue>, Errno> {
         let end = offset.checked_add(len).ok_or(Errno::EINVAL)?;
+        if self.spec.kind == MapKind::Arena {
+            // `begin` has mapped it; its own bounds are those of the mapping.
+            let mapped = self.mapped.get().ok_or(Errno::EINVAL)?;
+            return mapped.as_ref().map(Some).map_err(|errno| *errno);
+        }
         if end > self.value_bytes() {
             return Err(Errno::EINVAL);
         }
@@ -198,6 +203,29 @@ impl KernelMap {
         let mut value = vec![0; self.value_bytes()];
         self.lookup(&vec![0; self.key_bytes()], &mut value)?;
         Ok(value)
+    }
+
+    /// Maps an arena whole and gives it its variables.
+    ///
+    /// KERNEL: 6.18 refuses a program with an arena whose address in user space is not known yet, so it is mapped before any
+    /// program is loaded, where `map_extra` says or anywhere.
+    fn map_arena(&self) -> Result<(), Errno> {
+        let page_bytes = rustix::param::page_size();
+        let pages = usize::try_from(self.spec.max_entries).map_err(|_| Errno::ENOMEM)?;
+        let bytes = pages.checked_mul(page_bytes).ok_or(Errno::ENOMEM)?;
+        let mapped = self
+            .mapped
+            .get_or_init(|| MappedValue::arena(self.as_fd(), bytes, self.spec.extra));
+        let mapped = mapped.as_ref().map_err(|errno| *errno)?;
+        let start = u32::try_from(page_bytes)
+            .ok()
+            .and_then(|page_bytes| self.spec.variables_start(page_bytes))
+            .and_then(|start| usize::try_from(start).ok())
+            .ok_or(Errno::EINVAL)?;
+        match &self.spec.initial {
+            Some(initial) => mapped.write(start, initial),
+            None => Ok(()),
+        }
     }
 
     /// Asks the kernel about the map.
@@ -244,6 +272,10 @@ impl KernelMap {
     /// Writes the first value and freezes the map, as its definition says.
     fn begin(&self) -> Result<()> {
         let spec = &self.spec;
+        if spec.kind == MapKind::Arena {
+            self.map_arena()
+                .map_err(|errno| refused(spec, "mapping it into this process", errno))?;
+        }
         if let Some(value) = spec.initial_value()? {
             let first_key = vec![0; self.key_bytes()];
             self.update(&first_key, &value, 0)

@@ -1,4 +1,4 @@
-//! The first value of an array, mapped into this process: where global variables can be read and written one by one.
+//! The first value of an array, or an arena, mapped into this process: where variables can be read and written one by one.
 //!
 //! `bpf(2)` moves whole values only, so that writing one variable through it would undo what programs did to its
 //! neighbours meanwhile.
@@ -23,9 +23,31 @@ impl MappedValue {
     /// Maps at least `len` bytes. The kernel refuses maps that are frozen, too short, or were not created to be mapped.
     pub(crate) fn new(map: BorrowedFd<'_>, len: usize) -> Result<Self, Errno> {
         let len = len.next_multiple_of(rustix::param::page_size());
+        Self::at(std::ptr::null_mut(), map, len, MapFlags::SHARED)
+    }
+
+    /// Maps all `len` bytes of an arena, at `address` if it is not 0. The kernel refuses any other address once it knows one.
+    pub(crate) fn arena(map: BorrowedFd<'_>, len: usize, address: u64) -> Result<Self, Errno> {
+        let address = usize::try_from(address).map_err(|_| Errno::ENOMEM)?;
+        let flags = if address == 0 {
+            MapFlags::SHARED
+        } else {
+            // Not `FIXED`, which would replace whatever lies there.
+            MapFlags::SHARED | MapFlags::FIXED_NOREPLACE
+        };
+        Self::at(std::ptr::without_provenance_mut(address), map, len, flags)
+    }
+
+    fn at(
+        address: *mut std::ffi::c_void,
+        map: BorrowedFd<'_>,
+        len: usize,
+        flags: MapFlags,
+    ) -> Result<Self, Errno> {
         let both = ProtFlags::READ | ProtFlags::WRITE;
-        // SAFETY: a new mapping at an address of the kernel's choice disturbs no other memory of this process.
-        let start = unsafe { mmap(std::ptr::null_mut(), len, both, MapFlags::SHARED, map, 0) };
+        // SAFETY: the address is of the kernel's choice, or one where nothing is mapped (`FIXED_NOREPLACE`), so the new
+        // mapping disturbs no other memory of this process.
+        let start = unsafe { mmap(address, len, both, flags, map, 0) };
         let start = start.map_err(|error| Errno(error.raw_os_error()))?;
         let base = NonNull::new(start.cast::<u8>()).ok_or(Errno::ENOMEM)?;
         // SAFETY: the range was mapped just now, readable and writable, and `drop` alone unmaps it; this type hands out

@@ -66,7 +66,38 @@ fn main() -> ExitCode {
         &[Need::Kernel],
         a_string_is_printed,
     ));
+    cases.push(Case::new(
+        "variables_in_an_arena_are_read_and_written::kernel",
+        &[Need::Kernel, Need::Linux618],
+        variables_in_an_arena_are_read_and_written,
+    ));
+    cases.push(Case::new(
+        "an_arena_is_refused_by_name::vm",
+        &[],
+        an_arena_is_refused_by_name,
+    ));
     twinbpf_trials::run(cases)
+}
+
+fn arena() -> Object {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testdata/bpf/arena.bpf.o");
+    Object::parse(&std::fs::read(path).unwrap()).unwrap()
+}
+
+fn variables_in_an_arena_are_read_and_written() {
+    let loaded = Engine::kernel().unwrap().load_object(&arena()).unwrap();
+    let first = loaded.variable::<u64>("first").unwrap();
+    let second = loaded.variable::<u64>("second").unwrap();
+    assert_eq!(first.get().unwrap(), 7);
+    second.set(&(1 << 40)).unwrap();
+    assert_eq!(second.get().unwrap(), 1 << 40);
+    assert_eq!(first.get().unwrap(), 7);
+}
+
+fn an_arena_is_refused_by_name() {
+    let error = Engine::vm().unwrap().load_object(&arena()).unwrap_err();
+    assert!(error.is_unsupported());
+    assert!(error.to_string().contains("arena"), "{error}");
 }
 
 /// Runs `action` on a thread in a network namespace of its own with `lo` up; the namespace goes with the thread.
