@@ -67,6 +67,7 @@ const MODULES: &[(&str, &[Row])] = &[
             ("attr", &[]),
             ("host", &[]),
             ("privilege", &[]),
+            ("facts", &["host", "privilege"]),
             ("sys", &["attr"]),
             ("map_error", &["host", "privilege"]),
             ("mapped", &[]),
@@ -226,7 +227,8 @@ const MODULES: &[(&str, &[Row])] = &[
                 "explain",
                 &["error_document", "exit", "object_file", "output"],
             ),
-            ("args", &["check", "choice", "explain"]),
+            ("doctor", &["exit", "output"]),
+            ("args", &["check", "choice", "doctor", "explain"]),
             (
                 "inspect",
                 &["args", "exit", "object_file", "output", "table"],

@@ -10,6 +10,7 @@ use twinbpf::{Direction, Hook};
 
 use crate::check::CheckArgs;
 use crate::choice::{EngineChoice, TypeChoice};
+use crate::doctor::DoctorArgs;
 use crate::explain::ExplainArgs;
 
 /// Run BPF objects in the Linux kernel, or in a BPF engine inside this process that needs no privilege.
@@ -49,6 +50,8 @@ pub(crate) enum Command {
     /// A log may be pasted with everything around it: what the loader said, time stamps, the logs of several programs. It need not be
     /// of this machine, and any kernel from 5.4 on will do.
     Explain(ExplainArgs),
+    /// Say why this user can or cannot load BPF here, and what mends it; ends with 1 if something is bad
+    Doctor(DoctorArgs),
 }
 
 impl Command {
@@ -58,13 +61,14 @@ impl Command {
             Self::Inspect(args) => args.json,
             Self::Check(args) => args.json,
             Self::Explain(args) => args.json,
+            Self::Doctor(args) => args.json,
         }
     }
 
     pub(crate) fn wants_log(&self) -> bool {
         match self {
             Self::Run(args) => args.log,
-            Self::Inspect(_) => false,
+            Self::Inspect(_) | Self::Doctor(_) => false,
             Self::Check(args) => args.log,
             Self::Explain(args) => args.log,
         }

@@ -7,6 +7,7 @@ mod args;
 mod btf_file;
 mod check;
 mod choice;
+mod doctor;
 mod error_document;
 mod exit;
 mod explain;
@@ -38,6 +39,7 @@ fn main() -> ExitCode {
         Command::Inspect(args) => inspect::inspect(args, &output),
         Command::Check(args) => check::check(args, &output),
         Command::Explain(args) => explain::explain(args, &output),
+        Command::Doctor(args) => doctor::doctor(args, &output),
     };
     match result {
         Ok(exit) => exit,

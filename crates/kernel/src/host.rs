@@ -9,7 +9,7 @@ use twinbpf_object::spec::ByteOrder;
 use twinbpf_object::{Code, Diagnosis, Error, Result, Target};
 
 /// Since this version the kernel charges maps to the memory cgroup; before, to `RLIMIT_MEMLOCK`.
-const MEMLOCK_FREE: u32 = version(5, 11);
+pub(crate) const MEMLOCK_FREE: u32 = version(5, 11);
 
 /// What linking needs to know about this kernel.
 ///
@@ -94,7 +94,8 @@ pub(crate) fn is_at_least(release: &str) -> bool {
     kernel_version() >= parse_release(release)
 }
 
-const TYPES: &str = "/sys/kernel/btf/vmlinux";
+/// Where the kernel shows its types.
+pub(crate) const TYPES: &str = "/sys/kernel/btf/vmlinux";
 const POSSIBLE: &str = "/sys/devices/system/cpu/possible";
 
 /// `6.18.44-amd64` as `KERNEL_VERSION(6, 18, 44)`; the kernel itself stops counting sublevels at 255.

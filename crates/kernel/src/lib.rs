@@ -7,6 +7,7 @@
 //! `bpf(2)` itself is in `sys.rs`, behind functions that check every length.
 
 mod attr;
+mod facts;
 mod host;
 mod map;
 mod map_error;
@@ -19,6 +20,7 @@ mod types;
 
 #[doc(hidden)]
 pub use attr::{LAYOUTS, Layout};
+pub use facts::KernelFacts;
 pub use map::{KernelMap, KernelMapInfo};
 pub use program::{KernelProgram, KernelProgramInfo, LoadContext};
 pub use socket::{KernelSocketLink, SocketStatistics};

@@ -14,6 +14,7 @@ pub(crate) enum Capability {
     NetAdmin,
     NetRaw,
     SysAdmin,
+    SysResource,
     Perfmon,
     Bpf,
 }
@@ -24,20 +25,22 @@ pub(crate) struct Privileges {
     /// `CapEff` of `/proc/self/status`; `None` if unreadable.
     effective: Option<u64>,
     /// The sysctl `kernel.unprivileged_bpf_disabled`.
-    unprivileged_bpf_disabled: Option<u32>,
+    pub(crate) unprivileged_bpf_disabled: Option<u32>,
     /// The active lockdown mode, if the kernel has lockdown.
-    lockdown: Option<String>,
+    pub(crate) lockdown: Option<String>,
     /// Whether capabilities count only inside a user namespace.
-    is_in_user_namespace: bool,
+    pub(crate) is_in_user_namespace: bool,
 }
 
 impl Capability {
-    const ALL: [Self; 5] = [
+    /// All of them, the most needed first.
+    pub(crate) const ALL: [Self; 6] = [
         Self::Bpf,
         Self::Perfmon,
         Self::NetAdmin,
         Self::NetRaw,
         Self::SysAdmin,
+        Self::SysResource,
     ];
 
     /// The bit in the kernel's sets.
@@ -46,24 +49,27 @@ impl Capability {
             Self::NetAdmin => 12,
             Self::NetRaw => 13,
             Self::SysAdmin => 21,
+            Self::SysResource => 24,
             Self::Perfmon => 38,
             Self::Bpf => 39,
         }
     }
 
-    fn name(self) -> &'static str {
+    /// The kernel's name.
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::NetAdmin => "CAP_NET_ADMIN",
             Self::NetRaw => "CAP_NET_RAW",
             Self::SysAdmin => "CAP_SYS_ADMIN",
+            Self::SysResource => "CAP_SYS_RESOURCE",
             Self::Perfmon => "CAP_PERFMON",
             Self::Bpf => "CAP_BPF",
         }
     }
 
-    /// `CAP_SYS_ADMIN` still contains what was split off from it, but never raw sockets.
+    /// `CAP_SYS_ADMIN` still contains what was split off from it, but never raw sockets or limits.
     fn is_part_of_sys_admin(self) -> bool {
-        self != Self::NetRaw
+        !matches!(self, Self::NetRaw | Self::SysResource)
     }
 }
 
@@ -89,12 +95,16 @@ impl Privileges {
         }
     }
 
+    /// Whether the process holds the capability itself.
+    pub(crate) fn holds(&self, capability: Capability) -> bool {
+        let effective = self.effective.unwrap_or(0);
+        effective >> capability.bit() & 1 == 1
+    }
+
+    /// Whether the process may do what the capability allows.
     fn has(&self, capability: Capability) -> bool {
-        let Some(effective) = self.effective else {
-            return false;
-        };
-        let set = |capability: Capability| effective >> capability.bit() & 1 == 1;
-        set(capability) || capability.is_part_of_sys_admin() && set(Capability::SysAdmin)
+        self.holds(capability)
+            || capability.is_part_of_sys_admin() && self.holds(Capability::SysAdmin)
     }
 
     /// Completes a diagnosis whose message says what was refused: the cause, the facts, the way out.

@@ -69,11 +69,12 @@ pub use raw_map::{RawMap, UpdateMode};
 pub use variable::Variable;
 pub use walk::RawEntries;
 
-pub use twinbpf_kernel::Kernel;
+pub use twinbpf_kernel::{Kernel, KernelFacts};
 pub use twinbpf_object::link::{link, link_each};
 pub use twinbpf_object::{
-    AttachKind, Code, Diagnosis, Errno, Error, ErrorKind, Linked, LinkedProgram, MapKind, MapSpec,
-    Object, ProgramKind, ProgramSpec, Result, Target, abi, btf, diagnosis, map_rules, spec,
+    AttachKind, Code, Diagnosis, Errno, Error, ErrorKind, Insn, Linked, LinkedProgram, MapKind,
+    MapSpec, Object, ProgramKind, ProgramSpec, Result, Target, abi, btf, diagnosis, insn,
+    map_rules, spec,
 };
 pub use twinbpf_verify as verify;
 pub use twinbpf_vm::capture::{Capture, Direction, PacketKind, Vlan};

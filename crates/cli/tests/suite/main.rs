@@ -10,6 +10,7 @@
 
 mod checks;
 mod counts;
+mod diagnoses;
 mod endings;
 mod errors;
 mod explanations;
@@ -34,6 +35,7 @@ fn main() -> ExitCode {
     let programs = support::Programs::install();
     let mut cases = checks::cases();
     cases.extend(counts::cases());
+    cases.extend(diagnoses::cases());
     cases.extend(endings::cases());
     cases.extend(errors::cases());
     cases.extend(explanations::cases());

@@ -162,6 +162,20 @@ pub struct Linked {
     pub left_out: Vec<LeftOut>,
 }
 
+impl Linked {
+    /// A program without any object around it: no license, no maps.
+    pub fn from_program(program: LinkedProgram) -> Self {
+        Self {
+            license: None,
+            version: None,
+            maps: Vec::new(),
+            variables: Vec::new(),
+            programs: vec![program],
+            left_out: Vec::new(),
+        }
+    }
+}
+
 /// A program that is not among the linked ones, and why.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LeftOut {

@@ -136,17 +136,15 @@ mod tests {
             program
         };
         let map = |name, kind| MapSpec::new(name, kind, 4, 4, 1);
-        Linked {
-            license: None,
-            version: None,
-            maps: vec![
-                map("plain", MapKind::Array),
-                map("jumps", MapKind::ProgArray),
-            ],
-            variables: Vec::new(),
-            programs: kinds.map(program).to_vec(),
-            left_out: Vec::new(),
-        }
+        let mut linked = Linked::from_program(program(kinds[0]));
+        linked.maps = vec![
+            map("plain", MapKind::Array),
+            map("jumps", MapKind::ProgArray),
+        ];
+        linked
+            .programs
+            .extend([program(kinds[1]), program(kinds[2])]);
+        linked
     }
 
     #[test]
