@@ -3,9 +3,11 @@
 //! Nothing that a user installs depends on this crate. Each task is a module with one `run`.
 
 mod age;
+mod conformance;
 mod fixtures;
 mod fuzz;
 
+use std::path::Path;
 use std::process::ExitCode;
 
 const USAGE: &str = "\
@@ -14,6 +16,9 @@ usage: cargo xtask TASK
   fixtures           build the BPF programs that tests and examples use, beside their sources
   fixtures --check   build them into a temporary folder and compare: exit 1 if a byte differs
   fuzz [SECONDS]     run every fuzz target for a while (60 s each), with the stable compiler: exit 1 on a finding
+  conformance [--json] FOLDER          load each program of the kernel's selftests, built in FOLDER, and compare verdict
+                                       and diagnosis with what they declare: exit 1 if a bar is missed (needs root)
+  conformance [--json] --source TREE   build them first, from a kernel's source tree (Debian: linux-source-6.12)
 ";
 
 fn main() -> ExitCode {
@@ -26,6 +31,13 @@ fn main() -> ExitCode {
         ["fuzz", seconds] => match seconds.parse() {
             Ok(seconds) => fuzz::run(seconds),
             Err(_) => Err(format!("`{seconds}` is not a number of seconds")),
+        },
+        ["conformance", ref rest @ ..] => match conformance_options(rest) {
+            Some(options) => conformance::run(options),
+            None => {
+                complain(USAGE);
+                return ExitCode::from(2);
+            }
         },
         ["help" | "--help" | "-h"] => {
             say(USAGE);
@@ -46,6 +58,26 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// What `conformance` is told.
+fn conformance_options<'a>(words: &[&'a str]) -> Option<conformance::Options<'a>> {
+    let wants_json = words.contains(&"--json");
+    let rest: Vec<&str> = words
+        .iter()
+        .copied()
+        .filter(|word| *word != "--json")
+        .collect();
+    let (objects, source) = match rest[..] {
+        ["--source", tree] => (None, Some(Path::new(tree))),
+        [folder] if !folder.starts_with('-') => (Some(Path::new(folder)), None),
+        _ => return None,
+    };
+    Some(conformance::Options {
+        objects,
+        source,
+        wants_json,
+    })
 }
 
 #[expect(clippy::print_stdout, reason = "the result of a task is its output")]
