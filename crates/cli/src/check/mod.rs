@@ -11,7 +11,7 @@ use std::time::Instant;
 
 use clap::Args;
 use twinbpf::btf::Btf;
-use twinbpf::{Engine, Linked, Object, ProgramSpec, Result};
+use twinbpf::{Engine, Linked, MapKind, Object, ProgramSpec, Result, Target, map_rules};
 
 use crate::btf_file;
 use crate::choice::{NamedEngine, TypeChoice};
@@ -40,6 +40,10 @@ pub(crate) struct CheckArgs {
     /// Check only this program of the objects; may be given several times
     #[arg(long = "program", value_name = "NAME")]
     programs: Vec<String>,
+
+    /// Entries of maps whose size the object leaves open, to be set by its own loader
+    #[arg(long, value_name = "NUMBER")]
+    entries: Option<u32>,
 
     /// Adapt the programs (CO-RE) to the types in this file, raw BTF or an object's, instead of the running kernel's
     #[arg(long, value_name = "FILE")]
@@ -126,7 +130,10 @@ impl Checker<'_> {
         if let Some(types) = &self.types {
             target.btf = Some(Arc::clone(types));
         }
-        let linked = twinbpf::link_each(object, &target)?;
+        let mut linked = twinbpf::link_each(object, &target)?;
+        if let Some(entries) = self.args.entries {
+            give_entries(&mut linked, entries, &target);
+        }
         let mut position = 0;
         let mut left_out = linked.left_out.iter();
         let mut rows = Vec::with_capacity(object.programs.len());
@@ -167,5 +174,19 @@ impl Checker<'_> {
             program.and_then(twinbpf::Program::verified_insns)
         });
         Checked::new(program, insns, time, result)
+    }
+}
+
+/// Gives the maps that cannot be created without a size one.
+fn give_entries(linked: &mut Linked, entries: u32, target: &Target) {
+    for map in linked.maps.iter_mut().filter(|map| map.max_entries == 0) {
+        let refusal = map_rules::check(map, target).err();
+        if refusal.is_some_and(|refusal| refusal.attribute == "max_entries") {
+            map.max_entries = match map.kind {
+                MapKind::RingBuf | MapKind::UserRingBuf => target.page_size_bytes,
+                MapKind::CpuMap => entries.min(target.cpu_slots),
+                _ => entries,
+            };
+        }
     }
 }

@@ -3,10 +3,10 @@
 use serde_json::Value;
 use twinbpf_trials::{Case, Need};
 
-use crate::support::{Answer, User, Workshop};
+use crate::support::{Answer, User, Workshop, put_with_map};
 
 pub(crate) fn cases() -> Vec<Case> {
-    let on_kernel: [(&str, fn()); 5] = [
+    let on_kernel: [(&str, fn()); 6] = [
         (
             "a_refused_program_takes_none_with_it",
             a_refused_program_takes_none_with_it,
@@ -20,6 +20,7 @@ pub(crate) fn cases() -> Vec<Case> {
             an_object_that_cannot_be_read_is_a_row,
         ),
         ("types_can_be_given", types_can_be_given),
+        ("open_sizes_can_be_given", open_sizes_can_be_given),
         (
             "types_of_another_machine_can_be_given",
             types_of_another_machine_can_be_given,
@@ -130,6 +131,17 @@ fn an_object_that_cannot_be_read_is_a_row() {
         .last_document();
     assert_eq!(document["objects"][0]["error"]["code"], "O001");
     assert_eq!(document["counts"]["accepted"], 2);
+}
+
+fn open_sizes_can_be_given() {
+    let workshop = Workshop::new(User::Myself);
+    put_with_map(&workshop, "open.o", [2, 4, 8, 0, 0]);
+    let arguments = ["check", "open.o", "--type", "socket1=socket"];
+    let answer = workshop.run(&arguments);
+    assert_eq!(answer.status, Some(5), "{answer:?}");
+    assert!(answer.stdout.contains("max_entries 0"), "{answer:?}");
+    let answer = workshop.run(&[&arguments[..], &["--entries", "8"]].concat());
+    assert_eq!(answer.status, Some(0), "{answer:?}");
 }
 
 fn types_can_be_given() {
