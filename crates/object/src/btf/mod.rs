@@ -18,6 +18,7 @@ mod kinds;
 mod layout;
 mod read;
 mod types;
+mod write;
 
 use std::fmt;
 use std::ops::Range;
@@ -31,6 +32,7 @@ pub use types::{
     Integer, IntegerEncoding, Linkage, Member, Name, Parameter, SectionVariable, Tag, Type, TypeId,
     Variable,
 };
+pub use write::BtfBuilder;
 
 /// The types of one object or kernel.
 ///

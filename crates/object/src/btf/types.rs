@@ -201,6 +201,88 @@ impl Type {
         }
     }
 
+    /// Lets `change` replace every type that this one refers to.
+    pub fn visit_links_mut(&mut self, change: &mut dyn FnMut(&mut TypeId)) {
+        match self {
+            Self::Void
+            | Self::Integer(_)
+            | Self::Enumeration(_)
+            | Self::Forward { .. }
+            | Self::Float { .. } => {}
+            Self::Pointer(target)
+            | Self::Typedef { target, .. }
+            | Self::Volatile(target)
+            | Self::Const(target)
+            | Self::Restrict(target)
+            | Self::Function(Function {
+                prototype: target, ..
+            })
+            | Self::Variable(Variable { target, .. })
+            | Self::DeclTag {
+                tag: Tag { target, .. },
+                ..
+            }
+            | Self::TypeTag(Tag { target, .. }) => change(target),
+            Self::Array(array) => {
+                change(&mut array.element);
+                change(&mut array.index);
+            }
+            Self::Struct(whole) | Self::Union(whole) => {
+                for member in &mut whole.members {
+                    change(&mut member.target);
+                }
+            }
+            Self::FunctionPrototype(prototype) => {
+                change(&mut prototype.result);
+                for parameter in &mut prototype.parameters {
+                    change(&mut parameter.target);
+                }
+            }
+            Self::DataSection(section) => {
+                for placed in &mut section.variables {
+                    change(&mut placed.variable);
+                }
+            }
+        }
+    }
+
+    /// Lets `change` replace every name and text in this type.
+    pub fn visit_names_mut(&mut self, change: &mut dyn FnMut(&mut Name)) {
+        match self {
+            Self::Void
+            | Self::Pointer(_)
+            | Self::Array(_)
+            | Self::Volatile(_)
+            | Self::Const(_)
+            | Self::Restrict(_) => {}
+            Self::Integer(Integer { name, .. })
+            | Self::Forward { name, .. }
+            | Self::Typedef { name, .. }
+            | Self::Function(Function { name, .. })
+            | Self::Variable(Variable { name, .. })
+            | Self::DataSection(DataSection { name, .. })
+            | Self::Float { name, .. } => change(name),
+            Self::Struct(whole) | Self::Union(whole) => {
+                change(&mut whole.name);
+                for member in &mut whole.members {
+                    change(&mut member.name);
+                }
+            }
+            Self::Enumeration(whole) => {
+                change(&mut whole.name);
+                for enumerator in &mut whole.enumerators {
+                    change(&mut enumerator.name);
+                }
+            }
+            Self::FunctionPrototype(prototype) => {
+                for parameter in &mut prototype.parameters {
+                    change(&mut parameter.name);
+                }
+            }
+            Self::DeclTag { tag, .. } | Self::TypeTag(tag) => change(&mut tag.text),
+        }
+    }
+
     /// Shows `visit` every name and text in this type.
     pub fn visit_names(&self, visit: &mut dyn FnMut(Name)) {
         if let Some(name) = self.name() {

@@ -4,6 +4,7 @@
 mod btf;
 mod btf_builder;
 mod btf_maps;
+mod btf_write;
 mod core;
 mod fixtures;
 mod globals;
