@@ -290,4 +290,13 @@ const FIXTURES: &[Fixture] = &[
     built("testdata/bpf/globals.bpf.c", "v3").named("_plain").finished(Finish::NoBtf),
     built("testdata/bpf/globals.bpf.c", "v3").named("_rela").finished(Finish::WithAddends),
     built("testdata/bpf/globals_print.bpf.c", "v3"),
+    built("testdata/bpf/rejected_null.bpf.c", "v3"),
+    built("testdata/bpf/rejected_bounds.bpf.c", "v3"),
+    built("testdata/bpf/rejected_loop.bpf.c", "v3"),
+    built("testdata/bpf/rejected_helper.bpf.c", "v3"),
+    built("testdata/bpf/rejected_field.bpf.c", "v3"),
+    built("testdata/bpf/rejected_kfunc.bpf.c", "v3"),
+    built("testdata/bpf/rejected_entries.bpf.c", "v3"),
+    built("testdata/bpf/rejected_lpm.bpf.c", "v3"),
+    built("testdata/bpf/rejected_memory.bpf.c", "v3"),
 ];

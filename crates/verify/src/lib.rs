@@ -137,6 +137,9 @@ fn unavailable(mut diagnosis: Diagnosis, reason: &str) -> Diagnosis {
     (diagnosis.code, diagnosis.kind) = (row.code, row.kind);
     diagnosis.category = None;
     diagnosis.message = reason.to_owned();
+    if let Some((_, text)) = &mut diagnosis.place.insn {
+        "a place that CO-RE found nothing for".clone_into(text);
+    }
     diagnosis.help = vec![CORE_HELP.to_owned()];
     diagnosis
 }

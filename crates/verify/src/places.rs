@@ -76,8 +76,11 @@ fn add_register(
                 format!("r{register} is used, and what it pointed to is no longer valid");
             places.add(at, format!("this call ends what r{register} points to"));
         }
-        (None, Some(value)) => diagnosis = diagnosis.fact(format!("r{register}"), value),
-        (None, None) => {}
+        // What is proven of a packet changes at comparisons that print other registers only; the words have it.
+        (None, Some(value)) if diagnosis.code != Code::PACKET_BOUNDS => {
+            diagnosis = diagnosis.fact(format!("r{register}"), value);
+        }
+        (None, _) => {}
     }
     if let Some((at, making)) = origin.made {
         let label = match making {

@@ -58,7 +58,7 @@ impl VmProgram {
 impl Program {
     /// Checks and lowers a linked program. `maps` are the live maps in the order of the linked object.
     pub(crate) fn new(linked: &LinkedProgram, maps: &[VmMap]) -> Result<Self> {
-        let kind = linked.kind.ok_or_else(|| untyped(linked))?;
+        let kind = linked.kind.ok_or_else(|| linked.type_missing())?;
         let mut builder = Builder {
             linked,
             maps,
@@ -367,17 +367,6 @@ fn helper_text(number: i32) -> String {
         Some(name) => format!("helper bpf_{name} ({number}),"),
         None => format!("helper number {number}, which no kernel has,"),
     }
-}
-
-fn untyped(linked: &LinkedProgram) -> Error {
-    let message = format!(
-        "section `{}` does not say what type of program this is",
-        linked.section
-    );
-    let diagnosis = Diagnosis::new(Code::PROGRAM_UNTYPED, message).in_program(&linked.name);
-    diagnosis
-        .help("name the type, for example `--type socket_filter`")
-        .into()
 }
 
 /// Replaces a helper's number by its position in the table.

@@ -15,6 +15,7 @@ mod endings;
 mod errors;
 mod explanations;
 mod inspection;
+mod rejections;
 mod sender;
 mod support;
 #[path = "../../../twinbpf/examples/sockex1/traffic.rs"]
@@ -40,6 +41,7 @@ fn main() -> ExitCode {
     cases.extend(errors::cases());
     cases.extend(explanations::cases());
     cases.extend(inspection::cases());
+    cases.extend(rejections::cases());
     cases.extend(variables::cases());
     let exit = twinbpf_trials::run(cases);
     programs.remove();

@@ -145,7 +145,7 @@ fn load(
     context: &LoadContext<'_>,
     types: &KernelTypes,
 ) -> Result<KernelProgram> {
-    let kind = program.kind.ok_or_else(|| refusal::untyped(program))?;
+    let kind = program.kind.ok_or_else(|| program.type_missing())?;
     let point = target::attach_point(program, kind, context, types)?;
     let insns = holes::fill_holes(program, context.maps)?;
     let mut request = Request::new(program, kind, insns, context)?;

@@ -10,18 +10,6 @@ use super::request::{LOG_BYTES, Request};
 use crate::host;
 use crate::privilege::{Privileges, needed_for_program};
 
-pub(super) fn untyped(program: &LinkedProgram) -> Error {
-    Diagnosis::new(
-        Code::PROGRAM_UNTYPED,
-        format!(
-            "section `{}` says no program type and none was given",
-            program.section
-        ),
-    )
-    .help("name the type: `--type socket_filter`")
-    .into()
-}
-
 pub(super) fn unsupported(what: &str) -> Error {
     Diagnosis::new(
         Code::PROGRAM_UNSUPPORTED,

@@ -110,11 +110,9 @@ impl Diagnosis {
             .lines()
             .filter(|line| !line.trim().is_empty())
             .collect();
-        let wanted = if self.category.is_none() {
-            KERNEL_LINES
-        } else {
-            0
-        };
+        let is_explained =
+            self.category.is_some() || self.facts.iter().any(|fact| fact.label == "verifier");
+        let wanted = if is_explained { 0 } else { KERNEL_LINES };
         let from = all.len().saturating_sub(wanted);
         if from > 0 {
             lines.push(format!(

@@ -12,7 +12,7 @@ pub use lines::SourceLines;
 pub use crate::core::Unavailable;
 pub use crate::target::Target;
 
-use crate::abi::{AttachKind, ProgramKind};
+use crate::abi::{AttachKind, ProgramKind, nearest_section};
 use crate::core::Adapted;
 use crate::diagnosis::{Code, Diagnosis, Error, Result, SourceLine};
 use crate::insn::{Insn, InsnIndex};
@@ -259,7 +259,27 @@ impl LinkedProgram {
         let found = self.unavailable.iter().find(|each| each.at == at)?;
         Some(&found.reason)
     }
+
+    /// What to say where the program's type is needed and neither section nor caller names one.
+    pub fn type_missing(&self) -> Error {
+        let name = self.section.trim_start_matches('?');
+        let message = format!("section `{name}` names no program type, and none was given");
+        let diagnosis = Diagnosis::new(Code::PROGRAM_UNTYPED, message).in_program(&self.name);
+        let slip = (name.len() <= LONGEST_SLIP)
+            .then(|| nearest_section(name))
+            .flatten();
+        let diagnosis = match slip {
+            Some(near) => diagnosis.help(format!("did you mean SEC(\"{near}\")?")),
+            None => diagnosis,
+        };
+        diagnosis
+            .help("or name the type when loading, for example `--type socket_filter`")
+            .into()
+    }
 }
+
+/// Longer section names are no typing slips of known ones.
+const LONGEST_SLIP: usize = 64;
 
 /// A function within a linked program.
 #[derive(Debug, Clone, PartialEq, Eq)]
