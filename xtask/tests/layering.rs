@@ -91,13 +91,18 @@ const MODULES: &[(&str, &[Row])] = &[
             ("code", &["semantics"]),
             ("provenance", &["fault"]),
             ("handles", &["window"]),
-            ("surroundings", &["config"]),
+            ("trace", &[]),
+            ("surroundings", &["config", "trace"]),
             ("maps", &["handles", "semantics", "window"]),
+            ("held", &["maps"]),
             (
                 "run",
                 &[
+                    "config",
                     "context",
                     "fault",
+                    "handles",
+                    "held",
                     "maps",
                     "provenance",
                     "semantics",
@@ -107,7 +112,7 @@ const MODULES: &[(&str, &[Row])] = &[
             ),
             (
                 "helpers",
-                &["fault", "provenance", "run", "semantics", "window"],
+                &["fault", "maps", "provenance", "run", "semantics", "window"],
             ),
             (
                 "jit",
@@ -136,11 +141,14 @@ const MODULES: &[(&str, &[Row])] = &[
                     "window",
                 ],
             ),
+            (
+                "execute",
+                &["checked", "config", "fault", "interpret", "program", "run"],
+            ),
             ("shared", &["config", "handles", "surroundings", "window"]),
             (
                 "worker",
                 &[
-                    "checked",
                     "config",
                     "context",
                     "fault",
@@ -159,6 +167,7 @@ const MODULES: &[(&str, &[Row])] = &[
                     "program",
                     "shared",
                     "surroundings",
+                    "trace",
                     "window",
                     "worker",
                 ],

@@ -91,7 +91,10 @@ impl Engine {
                 let map = kernel.create_map(spec, inner.and_then(kernel_map))?;
                 Ok(RawMap(MapHandle::Kernel(map)))
             }
-            Self::Vm(vm) => vm.create_map(spec).map(|map| RawMap(MapHandle::Vm(map))),
+            Self::Vm(vm) => {
+                let map = vm.create_map_like(spec, inner.and_then(vm_map))?;
+                Ok(RawMap(MapHandle::Vm(map)))
+            }
         }
     }
 }

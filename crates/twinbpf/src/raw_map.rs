@@ -86,7 +86,7 @@ impl RawMap {
     pub fn value_len(&self) -> usize {
         match &self.0 {
             MapHandle::Kernel(map) => map.value_bytes(),
-            MapHandle::Vm(map) => len(map.spec().value_size),
+            MapHandle::Vm(map) => map.value_bytes(),
         }
     }
 

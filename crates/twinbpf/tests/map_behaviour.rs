@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use std::process::ExitCode;
 
 use twinbpf::abi::MapFlags;
+use twinbpf::spec::InnerMap;
 use twinbpf::{Errno, MapKind, MapSpec, Vm, VmConfig};
 use twinbpf_kernel::KernelMap;
 use twinbpf_trials::{Case, Need};
@@ -73,13 +74,64 @@ fn specs() -> Vec<(String, MapSpec)> {
         "hash read-only for callers".to_owned(),
         flagged(hash(4, 8, 4), MapFlags::RDONLY),
     ));
+    specs.extend(other_kinds());
     specs
+}
+
+/// Kinds beside plain arrays and hashes. LRU kinds never fill up here: which entry they give up is the engine's own choice.
+fn other_kinds() -> Vec<(String, MapSpec)> {
+    let named = |name: &str, spec| (name.to_owned(), spec);
+    let spec = |kind, key, value, entries| MapSpec::new("map", kind, key, value, entries);
+    let trie = |key, entries| MapSpec {
+        flags: MapFlags::NO_PREALLOC,
+        ..spec(MapKind::LpmTrie, key, 8, entries)
+    };
+    let inner = |kind, key| MapSpec {
+        inner: Some(InnerMap::Spec(Box::new(spec(MapKind::Array, 4, 8, 2)))),
+        ..spec(kind, key, 4, 6)
+    };
+    vec![
+        named("per-CPU array", spec(MapKind::PerCpuArray, 4, 8, 6)),
+        named(
+            "per-CPU array of 3 bytes",
+            spec(MapKind::PerCpuArray, 4, 3, 6),
+        ),
+        named("per-CPU hash", spec(MapKind::PerCpuHash, 4, 8, 6)),
+        named(
+            "per-CPU hash of 13 bytes",
+            spec(MapKind::PerCpuHash, 8, 13, 6),
+        ),
+        named("LRU hash", spec(MapKind::LruHash, 4, 8, 500)),
+        named("LRU per-CPU hash", spec(MapKind::LruPerCpuHash, 4, 8, 500)),
+        named("prog array", spec(MapKind::ProgArray, 4, 4, 5)),
+        named("perf event array", spec(MapKind::PerfEventArray, 4, 4, 2)),
+        named("array of maps", inner(MapKind::ArrayOfMaps, 4)),
+        named("hash of maps", inner(MapKind::HashOfMaps, 4)),
+        named("ring buffer", spec(MapKind::RingBuf, 0, 0, 4096)),
+        named("queue", spec(MapKind::Queue, 0, 8, 4)),
+        named("stack", spec(MapKind::Stack, 0, 3, 4)),
+        named("bloom filter", spec(MapKind::BloomFilter, 0, 8, 1 << 16)),
+        named("trie of 8 bits", trie(5, 6)),
+        named("trie of 32 bits", trie(8, 40)),
+        named("CPU map", spec(MapKind::CpuMap, 4, 4, 2)),
+    ]
 }
 
 /// Attributes that at least one rule forbids, and a few that look odd and are fine.
 fn creations() -> Vec<(String, MapSpec)> {
     let mut specs = Vec::new();
-    for kind in [MapKind::Array, MapKind::Hash] {
+    let kinds = [
+        MapKind::Array,
+        MapKind::Hash,
+        MapKind::PerCpuArray,
+        MapKind::PerCpuHash,
+        MapKind::ProgArray,
+        MapKind::RingBuf,
+        MapKind::Queue,
+        MapKind::LpmTrie,
+        MapKind::BloomFilter,
+    ];
+    for kind in kinds {
         for key_size in [0, 1, 4, 8, 512, 513, 1 << 20] {
             for value_size in [0, 1, 8, 1 << 16] {
                 for entries in [0, 1, 3] {
@@ -108,8 +160,15 @@ fn creations() -> Vec<(String, MapSpec)> {
     specs
 }
 
+/// A vm with as many CPU slots as the kernel has.
 fn vm() -> Vm {
-    Vm::new(VmConfig::default()).unwrap()
+    let per_cpu = KernelMap::create(&MapSpec::new("cpus", MapKind::PerCpuArray, 4, 8, 1)).unwrap();
+    let cpu_slots = u32::try_from(per_cpu.value_bytes() / 8).unwrap();
+    Vm::new(VmConfig {
+        cpu_slots,
+        ..VmConfig::default()
+    })
+    .unwrap()
 }
 
 fn compare_creation(spec: &MapSpec) {
@@ -127,14 +186,20 @@ fn compare_creation(spec: &MapSpec) {
 }
 
 fn compare_operations(spec: &MapSpec) {
-    let kernel = KernelMap::create(spec).unwrap();
+    let kernel = match &spec.inner {
+        Some(InnerMap::Spec(inner)) => {
+            KernelMap::create_with_inner(spec, &KernelMap::create(inner).unwrap()).unwrap()
+        }
+        _ => KernelMap::create(spec).unwrap(),
+    };
     let vm = vm().create_map(spec).unwrap();
+    assert_eq!(vm.value_bytes(), kernel.value_bytes());
     let mut random = Random(0x5eed);
     for step in 0..STEPS {
         let key = key(spec, random.below(9));
         match random.below(10) {
             0..=3 => {
-                let value = vec![random.byte(); spec.value_size as usize];
+                let value = value(spec, &mut random, kernel.value_bytes());
                 let flags = [0, 1, 2, 3, 4, 5, 8, 1 << 40][random.below(8) as usize];
                 let flags = if random.below(2) == 0 { 0 } else { flags };
                 let answers = (
@@ -167,7 +232,7 @@ fn compare_operations(spec: &MapSpec) {
 }
 
 fn lookup_vm(map: &VmMap, key: &[u8]) -> Result<Vec<u8>, Errno> {
-    let mut value = vec![0; map.spec().value_size as usize];
+    let mut value = vec![0; map.value_bytes()];
     map.lookup(key, &mut value).map(|()| value)
 }
 
@@ -193,8 +258,40 @@ fn keys_of(
     }
 }
 
+/// A value to store: every CPU slot's is padded to 8 bytes with zeros. Descriptors are never valid ones.
+fn value(spec: &MapSpec, random: &mut Random, len: usize) -> Vec<u8> {
+    let byte = random.byte();
+    let holds_descriptors = matches!(
+        spec.kind,
+        MapKind::ProgArray | MapKind::PerfEventArray | MapKind::ArrayOfMaps | MapKind::HashOfMaps
+    );
+    if holds_descriptors {
+        return (-1_i32).to_ne_bytes().to_vec();
+    }
+    if spec.kind == MapKind::CpuMap {
+        return vec![0x10, 0, 0, 0];
+    }
+    let size = spec.value_size as usize;
+    let padded = |index: usize| {
+        if size == len || index % size.next_multiple_of(8) < size {
+            byte
+        } else {
+            0
+        }
+    };
+    (0..len).map(padded).collect()
+}
+
 /// The key for a small number: for arrays the number itself, so that some are out of range.
 fn key(spec: &MapSpec, number: u32) -> Vec<u8> {
+    if spec.kind == MapKind::LpmTrie {
+        let bits = [0, 1, 3, 7, 8, 8, 9, 24, 33][number as usize % 9];
+        let data = [0x5a, 0xa5, 0x5b, 0xff].into_iter().cycle();
+        let data = data
+            .skip(number as usize % 4)
+            .take(spec.key_size as usize - 4);
+        return u32::to_ne_bytes(bits).into_iter().chain(data).collect();
+    }
     let mut key = vec![0xa5; spec.key_size as usize];
     let bytes = number.to_ne_bytes();
     let len = key.len().min(4);

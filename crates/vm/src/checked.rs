@@ -7,8 +7,6 @@
 //! A value's origin is its [`Provenance`]. Pointers keep it through copies, through additions and subtractions of
 //! numbers, and through spills of 8 bytes; every other operation makes a number of it.
 
-use std::collections::HashMap;
-
 use twinbpf_object::insn::{
     AluOp, AtomicOp, Call, Condition, Displacement, Extend, Operand, Operation, Register, Size,
     WideValue, Width,
@@ -19,16 +17,13 @@ use crate::context::PacketPointer;
 use crate::fault::{Ended, FaultKind};
 use crate::helpers;
 use crate::program::Program;
-use crate::provenance::{self, ObjectReference, Provenance};
+use crate::provenance::{self, ObjectReference, Provenance, Returned as Value, Tracked};
 use crate::run::{self, Arguments, MAX_FRAMES, Packet, Run, STACK_BYTES};
 use crate::semantics::{self, low_32, sign_extend};
 use crate::window::FIRST_HANDLE;
 
-#[derive(Debug, Clone, Copy)]
-struct Value {
-    bits: u64,
-    provenance: Provenance,
-}
+/// How many arguments `bpf_tail_call` has.
+const TAIL_CALL_ARGUMENTS: u8 = 3;
 
 /// What a local call saves.
 struct Frame {
@@ -42,63 +37,72 @@ struct Machine<'r, 'w> {
     run: &'r mut Run<'w>,
     registers: [Value; 11],
     frames: Vec<Frame>,
-    /// Spilled pointers by address, with the bits they had: other bits mean that something else was stored there since.
-    spilled: HashMap<i64, Value>,
-    /// Number of the next frame.
-    next_frame: u32,
+    /// Functions below the first one of this machine.
+    below: usize,
     frame: u32,
 }
 
-/// Runs `program` from its first instruction with `context` in `r1`.
+/// Runs the function of `program` that starts at `start` with `arguments` in `r1` to `r5`.
 ///
 /// # Errors
 ///
 /// The instruction and the reason of an abnormal end.
-pub(crate) fn interpret(run: &mut Run<'_>, program: &Program, context: u64) -> Result<u64, Ended> {
-    let uninitialised = Value {
-        bits: 0,
-        provenance: Provenance::Uninitialised,
-    };
-    let context_object = Provenance::object(
-        run.context.address,
-        run.context.len,
-        run.context.layout.name,
-    );
+pub(crate) fn interpret(
+    run: &mut Run<'_>,
+    program: &Program,
+    start: usize,
+    arguments: [Value; 5],
+) -> Result<Value, Ended> {
     let mut machine = Machine {
+        below: run.depth,
         run,
-        registers: [uninitialised; 11],
+        registers: [Value::NOTHING; 11],
         frames: Vec::new(),
-        spilled: HashMap::new(),
-        next_frame: 2,
-        frame: 1,
+        frame: 0,
     };
-    machine.registers[1] = Value {
-        bits: context,
-        provenance: context_object,
-    };
+    machine.registers[1..=5].copy_from_slice(&arguments);
+    machine.frame = machine.new_frame();
     machine.enter_frame();
-    let mut pc = 0;
-    loop {
-        let Some(Some(operation)) = program.operations.get(pc) else {
-            return Err((pc, FaultKind::Unsupported("running off the end")));
-        };
-        match machine
-            .step(program, pc, *operation)
-            .map_err(|kind| (pc, kind))?
-        {
-            Next::At(next) => pc = next,
-            Next::Ended(value) => return Ok(value),
-        }
-    }
+    let result = machine.interpret_from(program, start);
+    machine.tracked().frames.pop();
+    result
 }
 
 /// Where a run goes on.
 enum Next {
     At(usize),
-    Ended(u64),
+    Ended(Value),
 }
 
 impl Machine<'_, '_> {
+    fn interpret_from(&mut self, program: &Program, start: usize) -> Result<Value, Ended> {
+        let mut pc = start;
+        loop {
+            let Some(Some(operation)) = program.operations.get(pc) else {
+                return Err((pc, FaultKind::Unsupported("running off the end")));
+            };
+            match self
+                .step(program, pc, *operation)
+                .map_err(|kind| (pc, kind))?
+            {
+                Next::At(next) => pc = next,
+                Next::Ended(value) => return Ok(value),
+            }
+        }
+    }
+
+    fn tracked(&mut self) -> &mut Tracked {
+        self.run.tracked.get_or_insert_default()
+    }
+
+    /// Numbers a frame that is now on the stack. Frame 0 stands for objects that outlive the run.
+    fn new_frame(&mut self) -> u32 {
+        let tracked = self.tracked();
+        tracked.last_frame = tracked.last_frame.wrapping_add(1).max(1);
+        tracked.frames.push(tracked.last_frame);
+        tracked.last_frame
+    }
+
     #[expect(clippy::too_many_lines, reason = "a flat match, one arm per operation")]
     fn step(
         &mut self,
@@ -115,7 +119,7 @@ impl Machine<'_, '_> {
                 src,
             } => self.alu(width, op, dst, src)?,
             Operation::Neg { width, dst } => {
-                let negated = self.read(dst)?.bits.wrapping_neg();
+                let negated = self.read(dst)?.value.wrapping_neg();
                 self.write_number(
                     dst,
                     if width == Width::W64 {
@@ -131,7 +135,7 @@ impl Machine<'_, '_> {
                 dst,
                 src,
             } => {
-                let moved = semantics::sign_extend_low(bits, self.read(src)?.bits);
+                let moved = semantics::sign_extend_low(bits, self.read(src)?.value);
                 self.write_number(
                     dst,
                     if width == Width::W64 {
@@ -142,7 +146,7 @@ impl Machine<'_, '_> {
                 );
             }
             Operation::Swap { order, bits, dst } => {
-                let swapped = semantics::swap(order, bits, self.read(dst)?.bits);
+                let swapped = semantics::swap(order, bits, self.read(dst)?.value);
                 self.write_number(dst, swapped);
             }
             Operation::Load {
@@ -185,7 +189,7 @@ impl Machine<'_, '_> {
                 src,
             } => {
                 let address = self.accessible(base, offset, size)?;
-                let value = self.read(src)?.bits;
+                let value = self.read(src)?.value;
                 self.run.store_release(address, size, value)?;
             }
             Operation::LoadWide { dst, value } => {
@@ -223,6 +227,16 @@ impl Machine<'_, '_> {
                     next = self.jump(pc, to)?;
                 }
             }
+            Operation::Call(Call::Helper(code::TAIL_CALL)) => {
+                let arguments = self.arguments(TAIL_CALL_ARGUMENTS)?;
+                self.run.depth = self.below + self.frames.len();
+                let returned = self.run.tail_call(&arguments)?;
+                self.forget_arguments();
+                self.registers[0] = returned.unwrap_or(Value::number(run::NO_TAIL_CALL));
+                if returned.is_some() {
+                    return Ok(self.leave());
+                }
+            }
             Operation::Call(Call::Helper(number)) => self.call_helper(number)?,
             Operation::Call(Call::Local(to)) => next = self.call_local(program, pc, to)?,
             Operation::Exit => return Ok(self.leave()),
@@ -247,7 +261,7 @@ impl Machine<'_, '_> {
         match operand {
             Operand::Register(register) => self.read(register),
             Operand::Immediate(imm) => Ok(Value {
-                bits: sign_extend(imm),
+                value: sign_extend(imm),
                 provenance: Provenance::Number,
             }),
         }
@@ -255,7 +269,7 @@ impl Machine<'_, '_> {
 
     fn write_number(&mut self, register: Register, bits: u64) {
         self.registers[register.index()] = Value {
-            bits,
+            value: bits,
             provenance: Provenance::Number,
         };
     }
@@ -275,16 +289,20 @@ impl Machine<'_, '_> {
         };
         let value = match width {
             Width::W32 => {
-                let bits = u64::from(semantics::alu_32(op, low_32(left.bits), low_32(right.bits)));
+                let bits = u64::from(semantics::alu_32(
+                    op,
+                    low_32(left.value),
+                    low_32(right.value),
+                ));
                 Value {
-                    bits,
+                    value: bits,
                     provenance: Provenance::Number,
                 }
             }
             Width::W64 => {
-                let bits = semantics::alu_64(op, left.bits, right.bits);
+                let bits = semantics::alu_64(op, left.value, right.value);
                 Value {
-                    bits,
+                    value: bits,
                     provenance: provenance::of_result(op, left.provenance, right.provenance),
                 }
             }
@@ -300,7 +318,7 @@ impl Machine<'_, '_> {
         dst: Register,
         src: Operand,
     ) -> Result<bool, FaultKind> {
-        let (left, right) = (self.read(dst)?.bits, self.operand(src)?.bits);
+        let (left, right) = (self.read(dst)?.value, self.operand(src)?.value);
         Ok(match width {
             Width::W64 => semantics::holds_64(condition, left, right),
             Width::W32 => semantics::holds_32(condition, low_32(left), low_32(right)),
@@ -310,18 +328,23 @@ impl Machine<'_, '_> {
     /// The address of an access, if the base register's object has those bytes.
     fn accessible(&self, base: Register, offset: i16, size: Size) -> Result<i64, FaultKind> {
         let value = self.read(base)?;
-        let address = run::address(value.bits, i32::from(offset));
+        let address = run::address(value.value, i32::from(offset));
         value.provenance.check_access(address, size.bytes())?;
         if let Provenance::Object(object) = value.provenance
             && object.frame != 0
             && object.frame != self.frame
-            && self.frames.iter().all(|frame| frame.number != object.frame)
+            && !self.is_on_the_stack(object.frame)
         {
             return Err(FaultKind::Gone {
                 object: object.what,
             });
         }
         Ok(address)
+    }
+
+    fn is_on_the_stack(&self, frame: u32) -> bool {
+        let tracked = self.run.tracked.as_ref();
+        tracked.is_some_and(|tracked| tracked.frames.contains(&frame))
     }
 
     fn load(
@@ -338,16 +361,19 @@ impl Machine<'_, '_> {
             .load(address, size)
             .ok_or_else(|| run::access_fault(address, size, false))?;
         let bits = semantics::extend(extend, size, loaded);
-        let spilled = self
-            .spilled
-            .get(&address)
-            .filter(|spilled| size == Size::Dw && spilled.bits == bits);
+        let tracked = self.run.tracked.as_ref();
+        let spilled = tracked
+            .and_then(|tracked| tracked.spilled.get(&address))
+            .filter(|spilled| size == Size::Dw && spilled.value == bits);
         let provenance = match (spilled, self.packet_field(address, size)) {
             (Some(spilled), _) => spilled.provenance,
             (None, Some(field)) => self.packet_provenance(field),
             (None, None) => Provenance::Number,
         };
-        Ok(Value { bits, provenance })
+        Ok(Value {
+            value: bits,
+            provenance,
+        })
     }
 
     fn store(
@@ -361,11 +387,11 @@ impl Machine<'_, '_> {
         let value = self.operand(value)?;
         self.run
             .window
-            .store(address, size, value.bits)
+            .store(address, size, value.value)
             .ok_or_else(|| run::access_fault(address, size, true))?;
-        self.spilled.remove(&address);
+        self.tracked().spilled.remove(&address);
         if size == Size::Dw && value.provenance != Provenance::Number {
-            self.spilled.insert(address, value);
+            self.tracked().spilled.insert(address, value);
         }
         Ok(())
     }
@@ -379,13 +405,13 @@ impl Machine<'_, '_> {
     ) -> Result<(), FaultKind> {
         let address = self.accessible(base, offset, size)?;
         let expected = if op == AtomicOp::CompareExchange {
-            self.read(Register::R0)?.bits
+            self.read(Register::R0)?.value
         } else {
             0
         };
         let old = self
             .run
-            .atomic(op, size, address, (self.read(src)?.bits, expected))?;
+            .atomic(op, size, address, (self.read(src)?.value, expected))?;
         if let Some((into_r0, old)) = old {
             self.write_number(if into_r0 { Register::R0 } else { src }, old);
         }
@@ -408,7 +434,10 @@ impl Machine<'_, '_> {
             None if is_handle => Provenance::Handle,
             None => Provenance::Number,
         };
-        self.registers[dst.index()] = Value { bits, provenance };
+        self.registers[dst.index()] = Value {
+            value: bits,
+            provenance,
+        };
         Ok(())
     }
 
@@ -419,11 +448,11 @@ impl Machine<'_, '_> {
         offset: i32,
     ) -> Result<Option<u64>, FaultKind> {
         let index = match index {
-            Some(register) => low_32(self.read(register)?.bits).cast_signed(),
+            Some(register) => low_32(self.read(register)?.value).cast_signed(),
             None => 0,
         };
         self.run.load_packet(
-            self.read(Register::R6)?.bits,
+            self.read(Register::R6)?.value,
             offset.wrapping_add(index),
             size,
         )
@@ -445,30 +474,30 @@ impl Machine<'_, '_> {
     fn call_helper(&mut self, number: i32) -> Result<(), FaultKind> {
         let row = helpers::position(number).and_then(|position| helpers::TABLE.get(position));
         let row = row.ok_or(FaultKind::Unsupported("this helper"))?;
+        let arguments = self.arguments(row.arguments)?;
+        self.run.depth = self.below + self.frames.len();
+        self.registers[0] = (row.call)(self.run, &arguments)?;
+        self.forget_arguments();
+        Ok(())
+    }
+
+    /// The first `count` arguments of a call, all of which must have been written.
+    fn arguments(&self, count: u8) -> Result<Arguments, FaultKind> {
         let mut values = [0; 5];
         let mut provenance = [Provenance::Uninitialised; 5];
-        for index in 0..usize::from(row.arguments) {
+        for index in 0..usize::from(count).min(5) {
             let value = self.registers[index + 1];
             if value.provenance == Provenance::Uninitialised {
                 return Err(FaultKind::Uninitialised {
                     register: u8::try_from(index + 1).unwrap_or(5),
                 });
             }
-            (values[index], provenance[index]) = (value.bits, value.provenance);
+            (values[index], provenance[index]) = (value.value, value.provenance);
         }
-        let returned = (row.call)(
-            self.run,
-            &Arguments {
-                values,
-                provenance: Some(provenance),
-            },
-        )?;
-        self.registers[0] = Value {
-            bits: returned.value,
-            provenance: returned.provenance,
-        };
-        self.forget_arguments();
-        Ok(())
+        Ok(Arguments {
+            values,
+            provenance: Some(provenance),
+        })
     }
 
     /// After a call nothing may be read from `r1` to `r5`.
@@ -487,7 +516,7 @@ impl Machine<'_, '_> {
         let to = code::destination(pc, displacement)
             .ok_or(FaultKind::Unsupported("a call out of the program"))?;
         self.run.charge(program.function_len(to))?;
-        if self.frames.len() + 1 >= MAX_FRAMES {
+        if self.below + self.frames.len() + 1 >= MAX_FRAMES {
             return Err(FaultKind::CallDepth);
         }
         let [.., r6, r7, r8, r9, _] = self.registers;
@@ -496,8 +525,7 @@ impl Machine<'_, '_> {
             saved: [r6, r7, r8, r9],
             number: self.frame,
         });
-        self.frame = self.next_frame;
-        self.next_frame = self.next_frame.wrapping_add(1).max(2);
+        self.frame = self.new_frame();
         for value in &mut self.registers[6..=9] {
             value.provenance = Provenance::Uninitialised;
         }
@@ -507,7 +535,7 @@ impl Machine<'_, '_> {
 
     /// Points `r10` to the frame of the present depth.
     fn enter_frame(&mut self) {
-        let top = self.run.stack_top(self.frames.len());
+        let top = self.run.stack_top(self.below + self.frames.len());
         let start = low_32(top) - STACK_BYTES;
         let object = ObjectReference {
             start,
@@ -516,15 +544,16 @@ impl Machine<'_, '_> {
             frame: self.frame,
         };
         self.registers[10] = Value {
-            bits: top,
+            value: top,
             provenance: Provenance::Object(object),
         };
     }
 
     fn leave(&mut self) -> Next {
         let Some(frame) = self.frames.pop() else {
-            return Next::Ended(self.registers[0].bits);
+            return Next::Ended(self.registers[0]);
         };
+        self.tracked().frames.pop();
         self.registers[6..10].copy_from_slice(&frame.saved);
         self.forget_arguments();
         self.frame = frame.number;

@@ -10,6 +10,9 @@ use twinbpf_object::insn::{
 
 use crate::semantics::sign_extend;
 
+/// The number of `bpf_tail_call`, which executors carry out themselves: it does not come back.
+pub(crate) const TAIL_CALL: i32 = 12;
+
 /// One instruction.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Op {
@@ -41,7 +44,7 @@ pub(crate) enum Opcode {
     JumpEq64K, JumpNe64K, JumpGt64K, JumpGe64K, JumpLt64K, JumpLe64K, JumpSet64K, JumpSignedGt64K, JumpSignedGe64K, JumpSignedLt64K, JumpSignedLe64K,
     JumpEq32X, JumpNe32X, JumpGt32X, JumpGe32X, JumpLt32X, JumpLe32X, JumpSet32X, JumpSignedGt32X, JumpSignedGe32X, JumpSignedLt32X, JumpSignedLe32X,
     JumpEq32K, JumpNe32K, JumpGt32K, JumpGe32K, JumpLt32K, JumpLe32K, JumpSet32K, JumpSignedGt32K, JumpSignedGe32K, JumpSignedLt32K, JumpSignedLe32K,
-    CallHelper, CallLocal, Exit, SecondSlot, Unsupported,
+    CallHelper, TailCall, CallLocal, Exit, SecondSlot, Unsupported,
 }
 
 /// The entry for `operation`, which stands at slot `at`.
@@ -183,6 +186,9 @@ pub(crate) fn lower(operation: Operation, at: usize) -> Op {
                 offset: target(at, to.0),
                 imm,
             }
+        }
+        Operation::Call(Call::Helper(TAIL_CALL)) => {
+            simple(Opcode::TailCall, Register::R0, Register::R0, 0)
         }
         Operation::Call(Call::Helper(helper)) => simple(
             Opcode::CallHelper,

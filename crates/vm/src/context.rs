@@ -26,8 +26,6 @@ pub(crate) enum PacketPointer {
 pub(crate) struct ContextView {
     /// Where it lies in the window.
     pub(crate) address: u32,
-    /// Bytes of it.
-    pub(crate) len: u32,
     /// What it is.
     pub(crate) layout: &'static ContextLayout,
 }

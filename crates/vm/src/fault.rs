@@ -71,6 +71,16 @@ pub enum FaultKind {
         /// The value it was given.
         value: u64,
     },
+    /// A program gave back what it does not hold.
+    NotHeld {
+        /// What it should be.
+        what: &'static str,
+    },
+    /// A helper was given something that is not a function of the program.
+    NotAFunction {
+        /// The value it was given.
+        value: u64,
+    },
     /// A packet load without the run's context in `r6`, or in a run without a packet.
     NoPacket,
     /// Too many nested calls.
@@ -140,6 +150,10 @@ impl fmt::Display for FaultKind {
                 )
             }
             Self::NotAMap { value } => write!(f, "a helper expected a map and got {value:#x}"),
+            Self::NotHeld { what } => write!(f, "gives back {what} that it does not hold"),
+            Self::NotAFunction { value } => {
+                write!(f, "a helper expected a callback and got {value:#x}")
+            }
             Self::NoPacket => f.write_str("packet load without the context in r6"),
             Self::CallDepth => f.write_str("more than 8 nested calls"),
             Self::Unsupported(what) => write!(f, "{what} is not supported by this engine"),

@@ -1,5 +1,6 @@
 //! Numbers that stand for maps and functions in programs, from a range of the window where nothing is ever mapped.
 
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use crate::window::FIRST_HANDLE;
@@ -13,7 +14,10 @@ const HANDLE_STEP: u32 = 8;
 
 /// Numbers that stand for maps in programs.
 #[derive(Debug, Default)]
-pub(crate) struct Handles(Mutex<Free>);
+pub(crate) struct Handles {
+    maps: Mutex<Free>,
+    programs: AtomicU32,
+}
 
 #[derive(Debug, Default)]
 struct Free {
@@ -23,7 +27,7 @@ struct Free {
 
 impl Handles {
     pub(crate) fn take(&self) -> Option<u32> {
-        let mut free = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut free = self.maps.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(handle) = free.returned.pop() {
             return Some(handle);
         }
@@ -34,8 +38,13 @@ impl Handles {
         Some(FIRST_HANDLE + free.next * HANDLE_STEP)
     }
 
+    /// A number for a program, from 1.
+    pub(crate) fn next_program(&self) -> u32 {
+        self.programs.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
     pub(crate) fn give_back(&self, handle: u32) {
-        self.0
+        self.maps
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .returned

@@ -20,20 +20,21 @@ struct Frame {
     saved: [u64; 4],
 }
 
-/// Runs `program` from its first instruction with `context` in `r1`.
+/// Runs the function of `program` that starts at `start` with `arguments` in `r1` to `r5`.
 ///
 /// # Errors
 ///
 /// The instruction and the reason of an abnormal end.
 #[rustfmt::skip]
 #[expect(clippy::too_many_lines, reason = "a flat match, one short arm per opcode")]
-pub(crate) fn interpret(run: &mut Run<'_>, program: &Program, context: u64) -> Result<u64, Ended> {
+pub(crate) fn interpret(run: &mut Run<'_>, program: &Program, start: usize, arguments: [u64; 5]) -> Result<u64, Ended> {
     let code: &[Op] = &program.code;
     let mut registers: Registers = [0; 16];
     let mut frames: Vec<Frame> = Vec::new();
-    registers[1] = context;
-    registers[10] = run.stack_top(0);
-    let mut pc = 0usize;
+    let below = run.depth;
+    registers[1..=5].copy_from_slice(&arguments);
+    registers[10] = run.stack_top(below);
+    let mut pc = start;
 
     loop {
         let Some(op) = code.get(pc).copied() else { return Err((pc, FaultKind::Unsupported("running off the end"))) };
@@ -198,7 +199,7 @@ pub(crate) fn interpret(run: &mut Run<'_>, program: &Program, context: u64) -> R
                     None => {
                         registers[0] = 0;
                         if !leave(&mut frames, &mut registers, &mut pc) { return Ok(0); }
-                        registers[10] = run.stack_top(frames.len());
+                        registers[10] = run.stack_top(below + frames.len());
                     }
                 }
             }
@@ -252,20 +253,34 @@ pub(crate) fn interpret(run: &mut Run<'_>, program: &Program, context: u64) -> R
                 let [_, r1, r2, r3, r4, r5, ..] = registers;
                 let arguments = Arguments { values: [r1, r2, r3, r4, r5], provenance: None };
                 let helper = program.helper(op.imm);
+                run.depth = below + frames.len();
                 registers[0] = helper(run, &arguments).map_err(|kind| (at, kind))?.value;
+            }
+            Opcode::TailCall => {
+                let [_, r1, r2, r3, r4, r5, ..] = registers;
+                let arguments = Arguments { values: [r1, r2, r3, r4, r5], provenance: None };
+                run.depth = below + frames.len();
+                match run.tail_call(&arguments).map_err(|kind| (at, kind))? {
+                    Some(returned) => {
+                        registers[0] = returned.value;
+                        if !leave(&mut frames, &mut registers, &mut pc) { return Ok(registers[0]); }
+                        registers[10] = run.stack_top(below + frames.len());
+                    }
+                    None => registers[0] = run::NO_TAIL_CALL,
+                }
             }
             Opcode::CallLocal => {
                 let to = jump_target(op.offset);
                 run.charge(program.function_len(to)).map_err(|kind| (at, kind))?;
                 let [_, _, _, _, _, _, r6, r7, r8, r9, ..] = registers;
-                if frames.len() + 1 >= run::MAX_FRAMES { return Err((at, FaultKind::CallDepth)); }
+                if below + frames.len() + 1 >= run::MAX_FRAMES { return Err((at, FaultKind::CallDepth)); }
                 frames.push(Frame { return_to: pc, saved: [r6, r7, r8, r9] });
-                registers[10] = run.stack_top(frames.len());
+                registers[10] = run.stack_top(below + frames.len());
                 pc = to;
             }
             Opcode::Exit => {
                 if !leave(&mut frames, &mut registers, &mut pc) { return Ok(registers[0]); }
-                registers[10] = run.stack_top(frames.len());
+                registers[10] = run.stack_top(below + frames.len());
             }
             Opcode::SecondSlot | Opcode::Unsupported => return Err((at, FaultKind::Unsupported("this instruction"))),
         }

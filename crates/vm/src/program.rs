@@ -9,13 +9,15 @@ use twinbpf_object::abi::helper_name;
 use twinbpf_object::diagnosis::SourceLine;
 use twinbpf_object::insn::{Call, Displacement, Operation, WideValue};
 use twinbpf_object::link::{HoleKind, LinkedProgram, SourceLines, Unavailable};
-use twinbpf_object::{Code, Diagnosis, Error, Insn, InsnIndex, MapIndex, ProgramKind, Result};
+use twinbpf_object::{
+    Code, Diagnosis, Errno, Error, Insn, InsnIndex, MapIndex, ProgramKind, Result,
+};
 
 use crate::code::{self, Op};
 use crate::handles::FIRST_FUNCTION_HANDLE;
 use crate::helpers::{self, Helper};
 use crate::jit::Compiled;
-use crate::maps::VmMap;
+use crate::maps::{LiveMap, VmMap};
 
 /// A loaded program. Cloning shares it.
 #[derive(Debug, Clone)]
@@ -23,6 +25,8 @@ pub struct VmProgram(pub(crate) Arc<Program>);
 
 #[derive(Debug)]
 pub(crate) struct Program {
+    /// Its number in the vm, from 1.
+    pub(crate) number: u32,
     pub(crate) name: String,
     pub(crate) kind: ProgramKind,
     pub(crate) code: Vec<Op>,
@@ -30,7 +34,7 @@ pub(crate) struct Program {
     pub(crate) operations: Vec<Option<Operation>>,
     /// First slot of each function, ascending, then the program's length.
     bounds: Vec<usize>,
-    maps: Vec<VmMap>,
+    maps: Vec<LiveMap>,
     /// Slots of wide loads that stand for a map's first value, with the value's start and size.
     values: Vec<(usize, u32, u32)>,
     compiled: Option<Compiled>,
@@ -47,6 +51,11 @@ impl VmProgram {
     /// Its kind.
     pub fn kind(&self) -> ProgramKind {
         self.0.kind
+    }
+
+    /// Its number in the vm: what a lookup in a prog array answers.
+    pub fn number(&self) -> u32 {
+        self.0.number
     }
 
     /// Its length in instruction slots.
@@ -77,6 +86,7 @@ impl Program {
             .map(resolve_helper)
             .collect();
         Ok(Self {
+            number: 0,
             name: linked.name.clone(),
             kind,
             code,
@@ -124,7 +134,7 @@ impl Program {
     }
 
     /// The maps that the program refers to.
-    pub(crate) fn maps(&self) -> &[VmMap] {
+    pub(crate) fn maps(&self) -> &[LiveMap] {
         &self.maps
     }
 
@@ -132,6 +142,11 @@ impl Program {
     pub(crate) fn value_at(&self, at: usize) -> Option<(u32, u32)> {
         let found = self.values.iter().find(|(slot, ..)| *slot == at)?;
         Some((found.1, found.2))
+    }
+
+    /// Whether a function starts at this slot.
+    pub(crate) fn is_function(&self, start: usize) -> bool {
+        start < self.code.len() && self.bounds.contains(&start)
     }
 
     /// Slots of the function that starts at `start`.
@@ -165,7 +180,7 @@ impl Program {
 struct Builder<'a> {
     linked: &'a LinkedProgram,
     maps: &'a [VmMap],
-    used: Vec<VmMap>,
+    used: Vec<LiveMap>,
     values: Vec<(usize, u32, u32)>,
 }
 
@@ -230,7 +245,7 @@ impl Builder<'_> {
             (Operation::Call(Call::Kfunc { id, .. }), _) => {
                 Err(self.missing(at, &format!("kernel function number {id}")))
             }
-            (Operation::Call(Call::Helper(number)), _) if helpers::position(number).is_none() => {
+            (Operation::Call(Call::Helper(number)), _) if !has_helper(number) => {
                 Err(self.missing(at, &helper_text(number)))
             }
             (Operation::Cast { .. }, _) => Err(self.missing(at, "address-space casts (arenas)")),
@@ -263,9 +278,13 @@ impl Builder<'_> {
     }
 
     /// The live map with this index; the program keeps it alive from here on.
-    fn map(&mut self, at: usize, index: MapIndex) -> Result<VmMap> {
+    fn map(&mut self, at: usize, index: MapIndex) -> Result<LiveMap> {
         let map = self.maps.get(index.0);
         let map = map.ok_or_else(|| self.malformed(at, "refers to a map that was not created"))?;
+        let map = map.live();
+        if self.linked.kind.is_some_and(|kind| !map.admits(kind)) {
+            return Err(self.other_kind(at, map));
+        }
         if self.used.iter().all(|used| used.handle() != map.handle()) {
             self.used.push(map.clone());
         }
@@ -351,6 +370,17 @@ impl Builder<'_> {
         diagnosis.in_program(&self.linked.name).into()
     }
 
+    fn other_kind(&self, at: usize, map: &LiveMap) -> Error {
+        let message = format!(
+            "insn {at} uses the prog array `{}`, which belongs to programs of another type",
+            map.spec().name
+        );
+        Diagnosis::new(Code::MAP_INVALID, message)
+            .in_program(&self.linked.name)
+            .errno(Errno::EINVAL)
+            .into()
+    }
+
     fn missing(&self, at: usize, what: &str) -> Error {
         let message = format!("insn {at} needs {what} which the vm does not have");
         let diagnosis =
@@ -359,6 +389,11 @@ impl Builder<'_> {
             .help("try `--engine kernel`; docs/LIMITS.md lists what the vm has")
             .into()
     }
+}
+
+/// Whether the vm has this helper.
+fn has_helper(number: i32) -> bool {
+    number == code::TAIL_CALL || helpers::position(number).is_some()
 }
 
 /// A helper as its users know it.

@@ -1,8 +1,66 @@
 //! Where a value comes from: what the checked interpreter tracks, and helpers state about what they return.
 
+use std::collections::HashMap;
+
+use twinbpf_object::Errno;
 use twinbpf_object::insn::AluOp;
 
 use crate::fault::FaultKind;
+
+/// A value and where it comes from: in registers of the checked interpreter, between functions, from helpers.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Returned {
+    pub(crate) value: u64,
+    pub(crate) provenance: Provenance,
+}
+
+impl Returned {
+    /// Nothing was written here.
+    pub(crate) const NOTHING: Self = Self {
+        value: 0,
+        provenance: Provenance::Uninitialised,
+    };
+
+    /// A plain number.
+    pub(crate) fn number(value: u64) -> Self {
+        Self {
+            value,
+            provenance: Provenance::Number,
+        }
+    }
+
+    /// 0, or a negative error number.
+    pub(crate) fn status(result: Result<(), Errno>) -> Self {
+        match result {
+            Ok(()) => Self::number(0),
+            Err(errno) => Self::error(errno),
+        }
+    }
+
+    /// A negative error number.
+    pub(crate) fn error(errno: Errno) -> Self {
+        Self::number((-i64::from(errno.0)).cast_unsigned())
+    }
+
+    /// A pointer to the start of an object that outlives the run.
+    pub(crate) fn object(start: u32, len: u32, what: &'static str) -> Self {
+        Self {
+            value: u64::from(start),
+            provenance: Provenance::object(start, len, what),
+        }
+    }
+}
+
+/// What the checked interpreter remembers across functions, callbacks and tail calls.
+#[derive(Debug, Default)]
+pub(crate) struct Tracked {
+    /// Spilled pointers by address, with the bits they had: other bits mean that something else was stored there since.
+    pub(crate) spilled: HashMap<i64, Returned>,
+    /// Numbers of the frames that are on the stack.
+    pub(crate) frames: Vec<u32>,
+    /// Number of the youngest frame ever made.
+    pub(crate) last_frame: u32,
+}
 
 /// Where a value comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,15 +1,20 @@
 //! One run of one program: its window, stack, packet, budget; what both interpreters and all helpers work on.
 
+use std::any::Any;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering, fence};
 
-use twinbpf_object::Errno;
+use twinbpf_object::MapKind;
 use twinbpf_object::insn::{AtomicOp, Size};
 use twinbpf_shm::{AtomicUpdate, SharedBytes};
 
+use crate::config::Executor;
 use crate::context::ContextView;
 use crate::fault::FaultKind;
-use crate::maps::VmMap;
-use crate::provenance::Provenance;
+use crate::handles::FIRST_FUNCTION_HANDLE;
+use crate::held::Held;
+use crate::maps::LiveMap;
+use crate::provenance::{Provenance, Tracked};
 use crate::semantics::low_32;
 use crate::surroundings::Surroundings;
 use crate::window::{Need, Window};
@@ -18,8 +23,13 @@ use crate::window::{Need, Window};
 pub(crate) const STACK_BYTES: u32 = 512;
 /// Most functions on the stack at a time.
 pub(crate) const MAX_FRAMES: usize = 8;
+/// KERNEL: most tail calls in a run (`MAX_TAIL_CALL_CNT`, 6.18).
+const MAX_TAIL_CALLS: u32 = 33;
 /// How often `may_goto` goes on. KERNEL: `BPF_MAX_LOOPS`, 8 Mi (`Documentation/bpf/bpf_iterators`, 6.12).
 const MAY_GOTO_LOOPS: u64 = 8 << 20;
+
+/// What `bpf_tail_call` answers when it did not happen.
+pub(crate) const NO_TAIL_CALL: u64 = 0_u64.wrapping_sub(2);
 
 /// Offset of the link-layer header in a packet load (`SKF_LL_OFF`, `linux/filter.h`).
 const LINK_LAYER_OFFSET: i32 = -0x20_0000;
@@ -44,7 +54,12 @@ pub(crate) struct Run<'w> {
     pub(crate) window: &'w Window,
     pub(crate) surroundings: &'w Surroundings,
     /// The maps that the program refers to.
-    pub(crate) maps: &'w [VmMap],
+    pub(crate) maps: &'w [LiveMap],
+    /// The program itself; its type is known further up.
+    pub(crate) program: &'w (dyn Any + Send + Sync),
+    /// Runs a function or program on the same stack, packet and budget.
+    pub(crate) enter: Enter,
+    pub(crate) executor: Executor,
     /// The worker's number: the CPU a program sees.
     pub(crate) slot: u32,
     pub(crate) context: ContextView,
@@ -55,6 +70,50 @@ pub(crate) struct Run<'w> {
     pub(crate) budget: u64,
     pub(crate) budget_left: u64,
     pub(crate) loops_left: u64,
+    /// Functions below the present one. Executors write it before they call a helper.
+    pub(crate) depth: usize,
+    pub(crate) tail_calls: u32,
+    /// Maps that the run looked up in maps of maps.
+    pub(crate) looked_up: Vec<LiveMap>,
+    /// What the program must give back.
+    pub(crate) held: Held,
+    /// What the checked interpreter remembers.
+    pub(crate) tracked: Option<Box<Tracked>>,
+    /// Where an inner function or program ended abnormally.
+    pub(crate) ended_in: Option<EndedIn>,
+    /// Where the program wants the packet to go.
+    pub(crate) redirect: Option<Redirect>,
+}
+
+/// Runs a function of the present program, or another program, with these arguments.
+pub(crate) type Enter =
+    for<'a> fn(&mut Run<'a>, Callee<'_>, [Returned; 5]) -> Result<Returned, FaultKind>;
+
+/// What to run.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Callee<'c> {
+    /// The function of the present program that starts at this slot.
+    Function(usize),
+    /// Another program.
+    Program(&'c Arc<dyn Any + Send + Sync>),
+}
+
+/// Where an inner function or program ended abnormally.
+#[derive(Debug)]
+pub(crate) struct EndedIn {
+    /// The program, if it is not the one the run started with.
+    pub(crate) program: Option<Arc<dyn Any + Send + Sync>>,
+    /// The slot.
+    pub(crate) at: usize,
+}
+
+/// Where a program wants its packet to go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Redirect {
+    /// The interface's index, or that of the CPU or socket for maps of those.
+    pub(crate) target: u32,
+    /// Flags as the program gave them.
+    pub(crate) flags: u64,
 }
 
 /// The five arguments of a call. The checked interpreter also says where each comes from.
@@ -64,27 +123,17 @@ pub(crate) struct Arguments {
     pub(crate) provenance: Option<[Provenance; 5]>,
 }
 
-/// What a helper answers.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Returned {
-    pub(crate) value: u64,
-    pub(crate) provenance: Provenance,
-}
+pub(crate) use crate::provenance::Returned;
 
-impl Returned {
-    /// A plain number.
-    pub(crate) fn number(value: u64) -> Self {
-        Self {
-            value,
-            provenance: Provenance::Number,
-        }
-    }
-
-    /// 0, or a negative error number.
-    pub(crate) fn status(result: Result<(), Errno>) -> Self {
-        match result {
-            Ok(()) => Self::number(0),
-            Err(errno) => Self::number((-i64::from(errno.0)).cast_unsigned()),
+impl Arguments {
+    /// An argument with its origin.
+    pub(crate) fn get(&self, index: usize) -> Returned {
+        Returned {
+            value: self.values[index],
+            provenance: match &self.provenance {
+                Some(provenance) => provenance[index],
+                None => Provenance::Number,
+            },
         }
     }
 }
@@ -275,18 +324,126 @@ impl<'w> Run<'w> {
     /// # Errors
     ///
     /// A fault if the value is not the handle of a map.
-    pub(crate) fn map(&self, arguments: &Arguments, index: usize) -> Result<&'w VmMap, FaultKind> {
+    pub(crate) fn map(&self, arguments: &Arguments, index: usize) -> Result<&LiveMap, FaultKind> {
         let value = arguments.values[index];
         let handle = u32::try_from(value).map_err(|_| FaultKind::NotAMap { value })?;
         self.maps
             .iter()
+            .chain(self.looked_up.iter().rev())
             .find(|map| map.handle() == handle)
             .ok_or(FaultKind::NotAMap { value })
     }
 
     /// What kind of thing a value handed out by a helper is, for the checked interpreter.
-    pub(crate) fn provenance_of_value(&self, map: &VmMap, address: u32) -> Provenance {
+    pub(crate) fn provenance_of_value(&self, map: &LiveMap, address: u32) -> Provenance {
         Provenance::object(address, map.value_size(), "a map value")
+    }
+
+    /// The slot at which the function starts that a helper's argument names.
+    ///
+    /// # Errors
+    ///
+    /// A fault if the value is not the handle of a function.
+    pub(crate) fn function(&self, arguments: &Arguments, index: usize) -> Result<usize, FaultKind> {
+        let value = arguments.values[index];
+        u32::try_from(value)
+            .ok()
+            .and_then(|handle| handle.checked_sub(FIRST_FUNCTION_HANDLE))
+            .and_then(|start| usize::try_from(start).ok())
+            .ok_or(FaultKind::NotAFunction { value })
+    }
+
+    /// Memory of this depth of calls in which a helper can lend something to a callback.
+    ///
+    /// # Errors
+    ///
+    /// Too many nested calls.
+    pub(crate) fn scratch(&self) -> Result<(u32, SharedBytes), FaultKind> {
+        let depth =
+            u32::try_from(self.depth.min(MAX_FRAMES - 1)).map_err(|_| FaultKind::CallDepth)?;
+        let frames = u32::try_from(MAX_FRAMES).map_err(|_| FaultKind::CallDepth)?;
+        let address = self.stack + (frames + depth) * STACK_BYTES;
+        let place = self
+            .window
+            .range(u64::from(address), STACK_BYTES, Need::Both)
+            .ok_or(FaultKind::CallDepth)?;
+        Ok((address, place))
+    }
+
+    /// A copy of the first bytes of the packet; `None` if it is shorter, or the run has none.
+    pub(crate) fn packet_bytes(&self, len: u32) -> Option<Vec<u8>> {
+        let packet = self.packet?;
+        if packet.end.checked_sub(packet.data)? < len {
+            return None;
+        }
+        let view = self.window.range(u64::from(packet.data), len, Need::Read)?;
+        let mut bytes = vec![0; view.len()];
+        view.copy_out(0, &mut bytes)?;
+        Some(bytes)
+    }
+
+    /// Holds a map from a map of maps until the run ends; the answer is the number that stands for it.
+    pub(crate) fn hold_map(&mut self, map: LiveMap) -> u32 {
+        let handle = map.handle();
+        let known = self.maps.iter().chain(self.looked_up.iter().rev());
+        if known.clone().all(|known| known.handle() != handle) {
+            self.looked_up.push(map);
+        }
+        handle
+    }
+
+    /// Calls a function of the program: a callback of a helper.
+    ///
+    /// # Errors
+    ///
+    /// The reason of an abnormal end in it, or too many nested calls.
+    pub(crate) fn call_function(
+        &mut self,
+        start: usize,
+        arguments: [Returned; 5],
+    ) -> Result<u64, FaultKind> {
+        if self.depth + 1 >= MAX_FRAMES {
+            return Err(FaultKind::CallDepth);
+        }
+        self.depth += 1;
+        let result = (self.enter)(self, Callee::Function(start), arguments);
+        self.depth -= 1;
+        result.map(|returned| returned.value)
+    }
+
+    /// `long bpf_tail_call(context, prog_array, index)`: what the other program answered, which then is the answer of the
+    /// present function too; `None` if there is no such program or there were too many.
+    ///
+    /// # Errors
+    ///
+    /// The reason of an abnormal end in the other program, or the second argument is no prog array.
+    pub(crate) fn tail_call(
+        &mut self,
+        arguments: &Arguments,
+    ) -> Result<Option<Returned>, FaultKind> {
+        let [context, array, index, ..] = arguments.values;
+        let map = self.map(arguments, 1)?;
+        if map.spec().kind != MapKind::ProgArray {
+            return Err(FaultKind::NotAMap { value: array });
+        }
+        let Some(program) = map.program_at(low_32(index)) else {
+            return Ok(None);
+        };
+        if self.tail_calls >= MAX_TAIL_CALLS {
+            return Ok(None);
+        }
+        self.tail_calls += 1;
+        self.charge(1)?;
+        let provenance = match arguments.provenance {
+            Some([context, ..]) => context,
+            None => Provenance::Number,
+        };
+        let mut handed_over = [Returned::NOTHING; 5];
+        handed_over[0] = Returned {
+            value: context,
+            provenance,
+        };
+        (self.enter)(self, Callee::Program(&program), handed_over).map(Some)
     }
 
     fn cell(&self, address: i64, size: Size, need: Need) -> Result<SharedBytes, FaultKind> {

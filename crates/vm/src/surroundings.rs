@@ -8,6 +8,7 @@ use twinbpf_object::btf::Btf;
 use twinbpf_object::spec::ByteOrder;
 
 use crate::config::{Clock, VmConfig};
+use crate::trace::Trace;
 
 /// What programs can observe of the world around them.
 #[derive(Debug)]
@@ -15,6 +16,8 @@ pub(crate) struct Surroundings {
     pub(crate) pid: u32,
     pub(crate) uid: u32,
     pub(crate) comm: String,
+    pub(crate) cpu_slots: u32,
+    pub(crate) trace: Trace,
     clock: Clock,
     manual_ns: AtomicU64,
     started: Instant,
@@ -36,6 +39,8 @@ impl Surroundings {
                 .uid
                 .unwrap_or_else(|| rustix::process::getuid().as_raw()),
             comm: config.comm.clone().unwrap_or_else(host_comm),
+            cpu_slots: config.cpu_slots,
+            trace: Trace::default(),
             clock: config.clock,
             manual_ns: AtomicU64::new(manual_ns),
             started: Instant::now(),

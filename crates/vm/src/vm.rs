@@ -4,14 +4,15 @@ use std::sync::{Arc, Mutex, OnceLock};
 
 use twinbpf_object::link::{LinkedProgram, Target};
 use twinbpf_object::map_rules::{self, MapRefusal};
-use twinbpf_object::spec::Needs;
+use twinbpf_object::spec::{InnerMap, Needs};
 use twinbpf_object::{Code, Diagnosis, Errno, Error, ErrorKind, MapSpec, Result};
 
 use crate::config::{Executor, VmConfig};
-use crate::maps::VmMap;
+use crate::maps::{Element, Surroundings as MapSurroundings, VmMap};
 use crate::program::{Program, VmProgram};
 use crate::shared::Shared;
 use crate::surroundings::{Surroundings, host_types};
+use crate::trace::Printed;
 use crate::window::Window;
 use crate::worker::Worker;
 
@@ -77,21 +78,39 @@ impl Vm {
         )
     }
 
-    /// Creates a map.
+    /// Creates a map. The template of a map of maps is the definition inside its own.
     ///
     /// # Errors
     ///
     /// With the kernel's errno: an attribute that breaks a rule of its kind, no room in the window, or a kind the vm lacks.
     pub fn create_map(&self, spec: &MapSpec) -> Result<VmMap> {
+        self.create_map_like(spec, None)
+    }
+
+    /// Creates a map whose inner maps look like `template`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Vm::create_map`].
+    pub fn create_map_like(&self, spec: &MapSpec, template: Option<&VmMap>) -> Result<VmMap> {
         map_rules::check(spec, &self.target()).map_err(|refusal| explain(spec, refusal))?;
         let first_value = spec.initial_value()?;
-        let map = VmMap::create(
-            &self.0.window,
-            &self.0.handles,
-            spec,
-            self.0.config.cpu_slots,
-        )
-        .map_err(|errno| refuse(spec, errno))?;
+        let template = match (template, &spec.inner) {
+            (Some(template), _) => Some(template.spec().clone()),
+            (None, Some(InnerMap::Spec(inner))) => Some((**inner).clone()),
+            (None, _) => None,
+        };
+        if let Some(template) = &template {
+            map_rules::check(template, &self.target())
+                .map_err(|refusal| explain(template, refusal))?;
+        }
+        let around = MapSurroundings {
+            window: &self.0.window,
+            handles: &self.0.handles,
+            cpu_slots: self.0.config.cpu_slots,
+            template,
+        };
+        let map = VmMap::create(&around, spec).map_err(|errno| refuse(spec, errno))?;
         if let Some(value) = first_value {
             map.begin(&value).map_err(|errno| refuse(spec, errno))?;
         }
@@ -108,10 +127,34 @@ impl Vm {
             return Err(foreign_map(program));
         }
         let mut program = Program::new(program, maps)?;
+        program.number = self.0.handles.next_program();
         if self.0.config.executor == Executor::Jit && cfg!(target_arch = "x86_64") {
             program.compile()?;
         }
         Ok(VmProgram(Arc::new(program)))
+    }
+
+    /// Puts a program into a prog array, for `bpf_tail_call`. The array forgets its programs when the caller's last handle of
+    /// it is dropped.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` if this is no prog array, its programs have another type, or a flag other than 0 was given; `E2BIG` if the index is
+    /// out of range; `EPERM` if the map is read-only for callers.
+    pub fn insert_program(
+        &self,
+        array: &VmMap,
+        index: u32,
+        program: &VmProgram,
+    ) -> std::result::Result<(), Errno> {
+        if !array.is_of(&self.0.handles) || !array.live().admits(program.kind()) {
+            return Err(Errno::EINVAL);
+        }
+        let element = Element::Program {
+            number: program.number(),
+            program: program.0.clone(),
+        };
+        array.insert(&index.to_ne_bytes(), element, 0)
     }
 
     /// A new worker: the vm's CPU.
@@ -121,6 +164,12 @@ impl Vm {
     /// If all CPU slots are taken or the window has no room for its stack and packet.
     pub fn worker(&self) -> Result<Worker> {
         Worker::new(&self.0)
+    }
+
+    /// Takes out what programs printed (`bpf_trace_printk`), and how many prints were lost since the last time: the vm keeps a
+    /// mebibyte.
+    pub fn take_trace(&self) -> (Vec<Printed>, u64) {
+        self.0.surroundings.trace.take()
     }
 
     /// Moves a manual clock forward. Does nothing on the host's clock.

@@ -6,13 +6,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use twinbpf_object::{Code, Diagnosis, Errno, Error, InsnIndex, Result};
 
-use crate::checked;
-use crate::config::Executor;
 use crate::context::{BYTES, ContextLayout, ContextView};
+use crate::execute::{enter, execute};
 use crate::fault::{Ended, Fault, FaultKind};
-use crate::interpret::interpret;
+use crate::held::Held;
 use crate::program::{Program, VmProgram};
-use crate::run::{MAX_FRAMES, Packet, Run, STACK_BYTES};
+use crate::run::{MAX_FRAMES, Packet, Returned, Run, STACK_BYTES};
 use crate::shared::Shared;
 use crate::window::{Extent, ProgramAccess, Runner};
 
@@ -36,6 +35,13 @@ pub struct Worker {
     pub(crate) context: Extent,
     abort: Arc<AtomicBool>,
     random: u64,
+}
+
+/// How a run ended that ended well.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Outcome {
+    /// What is in `r0`.
+    pub(crate) value: u64,
 }
 
 /// Ends a worker's run from another thread.
@@ -103,7 +109,7 @@ impl Worker {
             .filter(|()| context.len() <= area.len())
             .ok_or_else(|| too_long(context.len()))?;
         let len = u32::try_from(context.len()).map_err(|_| too_long(context.len()))?;
-        let result = self.execute(program, (&BYTES, len), None)?;
+        let result = self.execute(program, (&BYTES, len), None)?.value;
         area.copy_out(0, context)
             .ok_or_else(|| too_long(context.len()))?;
         Ok(result)
@@ -115,17 +121,19 @@ impl Worker {
         program: &VmProgram,
         (layout, context_len): (&'static ContextLayout, u32),
         packet: Option<Packet>,
-    ) -> std::result::Result<u64, Fault> {
+    ) -> std::result::Result<Outcome, Fault> {
         let program: &Program = &program.0;
         let is_outermost = self.vm.window.enter(&self.runner);
         let mut run = Run {
             window: &self.vm.window,
             surroundings: &self.vm.surroundings,
             maps: program.maps(),
+            program,
+            enter,
+            executor: self.vm.config.executor,
             slot: self.slot,
             context: ContextView {
                 address: self.context.start(),
-                len: context_len,
                 layout,
             },
             packet,
@@ -135,23 +143,41 @@ impl Worker {
             budget: self.vm.config.budget_insns,
             budget_left: self.vm.config.budget_insns,
             loops_left: Run::fresh_loops(),
+            depth: 0,
+            tail_calls: 0,
+            looked_up: Vec::new(),
+            held: Held::default(),
+            tracked: None,
+            ended_in: None,
+            redirect: None,
         };
-        let address = u64::from(self.context.start());
-        let executor = self.vm.config.executor;
+        let context = Returned::object(run.context.address, context_len, layout.name);
+        let mut arguments = [Returned::NOTHING; 5];
+        arguments[0] = context;
         // A helper that panics must not take the host down. What it did up to then stays, which is what a fault does too.
-        let ended = catch_unwind(AssertUnwindSafe(|| match executor {
-            Executor::Interpreter => interpret(&mut run, program, address),
-            Executor::Jit => match program.compiled() {
-                Some(compiled) => compiled.run(&mut run, address),
-                None => interpret(&mut run, program, address),
-            },
-            Executor::Checked => checked::interpret(&mut run, program, address),
+        let ended = catch_unwind(AssertUnwindSafe(|| {
+            execute(&mut run, program, 0, arguments)
         }));
+        let result = ended.unwrap_or(Err((0, FaultKind::Panicked)));
+        let Run { ended_in, held, .. } = run;
+        // Before the run is announced as over: the lock lies in memory that may go away then.
+        drop(held);
         if is_outermost {
             self.runner.leave();
         }
-        let result = ended.unwrap_or(Err((0, FaultKind::Panicked)));
-        result.map_err(|ended| self.fault(program, ended))
+        match result {
+            Ok(returned) => Ok(Outcome {
+                value: returned.value,
+            }),
+            Err((at, kind)) => {
+                let (at, inner) = match &ended_in {
+                    Some(inner) => (inner.at, inner.program.as_ref()),
+                    None => (at, None),
+                };
+                let inner = inner.and_then(|inner| inner.downcast_ref());
+                Err(self.fault(inner.unwrap_or(program), (at, kind)))
+            }
+        }
     }
 
     #[cold]
@@ -186,7 +212,8 @@ impl Drop for Worker {
 }
 
 fn stack_bytes() -> u32 {
-    u32::try_from(MAX_FRAMES).unwrap_or(8) * STACK_BYTES
+    // The second half is what helpers lend to callbacks.
+    2 * u32::try_from(MAX_FRAMES).unwrap_or(8) * STACK_BYTES
 }
 
 fn no_slot(vm: &Shared) -> Error {

@@ -1,16 +1,26 @@
 //! Helpers on maps: lookup, update, delete.
 
-use twinbpf_object::Errno;
+use twinbpf_object::{Errno, MapKind, map_rules};
 
 use crate::fault::FaultKind;
+use crate::maps::Source;
+use crate::provenance::Provenance;
 use crate::run::{Arguments, Returned, Run};
+use crate::semantics::low_32;
 use crate::window::Need;
 
-/// `void *bpf_map_lookup_elem(map, key)`: the address of the value, or 0.
+/// `void *bpf_map_lookup_elem(map, key)`: the address of the value, or 0. Of a map of maps, the map.
 pub(super) fn lookup(run: &mut Run<'_>, arguments: &Arguments) -> Result<Returned, FaultKind> {
     let map = run.map(arguments, 0)?;
     let key = run.memory(arguments, 1, map.key_size(), Need::Read)?;
-    Ok(match map.lookup_address(key) {
+    if map.holds_maps() {
+        let found = map.lookup_map(key);
+        return Ok(found.map_or(Returned::number(0), |map| Returned {
+            value: u64::from(run.hold_map(map)),
+            provenance: Provenance::Handle,
+        }));
+    }
+    Ok(match map.lookup_address(key, run.slot) {
         Some(address) => Returned {
             value: u64::from(address),
             provenance: run.provenance_of_value(map, address),
@@ -29,7 +39,7 @@ pub(super) fn update(run: &mut Run<'_>, arguments: &Arguments) -> Result<Returne
     let result = if flags > 2 {
         Err(Errno::EINVAL)
     } else {
-        map.update_from_window(key, value, flags)
+        map.update_from_window((key, value), flags, run.slot)
     };
     Ok(Returned::status(result))
 }
@@ -39,4 +49,65 @@ pub(super) fn delete(run: &mut Run<'_>, arguments: &Arguments) -> Result<Returne
     let map = run.map(arguments, 0)?;
     let key = run.memory(arguments, 1, map.key_size(), Need::Read)?;
     Ok(Returned::status(map.delete_from_window(key)))
+}
+
+/// `void *bpf_map_lookup_percpu_elem(map, key, cpu)`: the address of another CPU slot's value, or 0.
+pub(super) fn lookup_percpu(
+    run: &mut Run<'_>,
+    arguments: &Arguments,
+) -> Result<Returned, FaultKind> {
+    let map = run.map(arguments, 0)?;
+    let key = run.memory(arguments, 1, map.key_size(), Need::Read)?;
+    let cpu = low_32(arguments.values[2]);
+    let address = if cpu < run.surroundings.cpu_slots && map_rules::is_per_cpu(map.spec().kind) {
+        map.lookup_address(key, cpu)
+    } else {
+        None
+    };
+    Ok(match address {
+        Some(address) => Returned {
+            value: u64::from(address),
+            provenance: run.provenance_of_value(map, address),
+        },
+        None => Returned::number(0),
+    })
+}
+
+/// `long bpf_map_push_elem(map, value, flags)`: 0 or a negative error number.
+pub(super) fn push(run: &mut Run<'_>, arguments: &Arguments) -> Result<Returned, FaultKind> {
+    let map = run.map(arguments, 0)?;
+    let value = run.memory(arguments, 1, map.value_size(), Need::Read)?;
+    let result = map.push(Source::Window(value), arguments.values[2]);
+    Ok(Returned::status(result))
+}
+
+/// `long bpf_map_pop_elem(map, value)`: 0 or a negative error number.
+pub(super) fn pop(run: &mut Run<'_>, arguments: &Arguments) -> Result<Returned, FaultKind> {
+    take(run, arguments, true)
+}
+
+/// `long bpf_map_peek_elem(map, value)`: 0 or a negative error number. Bloom filters are asked for the value.
+pub(super) fn peek(run: &mut Run<'_>, arguments: &Arguments) -> Result<Returned, FaultKind> {
+    take(run, arguments, false)
+}
+
+/// KERNEL: from an empty queue or stack the value becomes zeros (6.18).
+fn take(run: &Run<'_>, arguments: &Arguments, is_removed: bool) -> Result<Returned, FaultKind> {
+    let map = run.map(arguments, 0)?;
+    let value = run.memory(arguments, 1, map.value_size(), Need::Both)?;
+    if map.spec().kind == MapKind::BloomFilter {
+        let mut bytes = vec![0; value.len()];
+        let copied = value.copy_out(0, &mut bytes);
+        let peeked = copied.and_then(|()| map.bloom_peek(&bytes));
+        return Ok(Returned::status(peeked.unwrap_or(Err(Errno::EFAULT))));
+    }
+    let result = map.pop(is_removed, |element| {
+        value.copy_in(0, element).ok_or(Errno::EFAULT)
+    });
+    if result == Err(Errno::ENOENT) {
+        value
+            .zero(0, value.len())
+            .ok_or(FaultKind::Unsupported("this value"))?;
+    }
+    Ok(Returned::status(result))
 }

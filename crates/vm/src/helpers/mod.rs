@@ -4,9 +4,14 @@
 //! checked, copied once, then used. A helper that cannot be answered honestly in a process is missing here on purpose;
 //! loading a program that calls it fails and names it.
 
+mod callbacks;
+mod locks;
 mod maps;
+mod memory;
 mod packet;
+mod ring;
 mod system;
+mod text;
 
 use twinbpf_object::core::UNAVAILABLE_HELPER;
 
@@ -43,14 +48,43 @@ pub(crate) static TABLE: &[Row] = &[
     Row { number: 1, arguments: 2, call: maps::lookup },
     Row { number: 2, arguments: 4, call: maps::update },
     Row { number: 3, arguments: 2, call: maps::delete },
+    Row { number: 4, arguments: 3, call: memory::probe_read },
     Row { number: 5, arguments: 0, call: system::ktime_get_ns },
+    Row { number: 6, arguments: 2, call: text::trace_printk },
     Row { number: 7, arguments: 0, call: system::get_prandom_u32 },
     Row { number: 8, arguments: 0, call: system::get_smp_processor_id },
     Row { number: 14, arguments: 0, call: system::get_current_pid_tgid },
     Row { number: 15, arguments: 0, call: system::get_current_uid_gid },
     Row { number: 16, arguments: 2, call: system::get_current_comm },
+    Row { number: 25, arguments: 5, call: ring::perf_output },
     Row { number: 26, arguments: 4, call: packet::skb_load_bytes },
     Row { number: 42, arguments: 0, call: system::get_numa_node_id },
+    Row { number: 45, arguments: 3, call: memory::probe_read_str },
+    Row { number: 87, arguments: 3, call: maps::push },
+    Row { number: 88, arguments: 2, call: maps::pop },
+    Row { number: 89, arguments: 2, call: maps::peek },
+    Row { number: 93, arguments: 1, call: locks::lock },
+    Row { number: 94, arguments: 1, call: locks::unlock },
+    Row { number: 105, arguments: 4, call: memory::strtol },
+    Row { number: 106, arguments: 4, call: memory::strtoul },
+    Row { number: 112, arguments: 3, call: memory::probe_read_user },
+    Row { number: 113, arguments: 3, call: memory::probe_read },
+    Row { number: 114, arguments: 3, call: memory::probe_read_user },
+    Row { number: 115, arguments: 3, call: memory::probe_read_str },
+    Row { number: 118, arguments: 0, call: system::jiffies64 },
     Row { number: 125, arguments: 0, call: system::ktime_get_ns },
+    Row { number: 130, arguments: 4, call: ring::output },
+    Row { number: 131, arguments: 3, call: ring::reserve },
+    Row { number: 132, arguments: 2, call: ring::submit },
+    Row { number: 133, arguments: 2, call: ring::discard },
+    Row { number: 134, arguments: 2, call: ring::query },
+    Row { number: 160, arguments: 0, call: system::ktime_get_ns },
+    Row { number: 164, arguments: 4, call: callbacks::for_each },
+    Row { number: 165, arguments: 5, call: text::snprintf },
+    Row { number: 177, arguments: 4, call: text::trace_vprintk },
+    Row { number: 181, arguments: 4, call: callbacks::repeat },
+    Row { number: 182, arguments: 3, call: memory::strncmp },
+    Row { number: 195, arguments: 3, call: maps::lookup_percpu },
+    Row { number: 208, arguments: 0, call: system::ktime_get_ns },
     Row { number: UNAVAILABLE_HELPER, arguments: 0, call: unavailable },
 ];

@@ -12,6 +12,11 @@ pub(super) fn ktime_get_ns(run: &mut Run<'_>, _: &Arguments) -> Result<Returned,
     Ok(Returned::number(run.surroundings.now_ns()))
 }
 
+/// `u64 bpf_jiffies64(void)`: the clock in ticks. KERNEL: 250 a second in most distributions' kernels.
+pub(super) fn jiffies64(run: &mut Run<'_>, _: &Arguments) -> Result<Returned, FaultKind> {
+    Ok(Returned::number(run.surroundings.now_ns() / 4_000_000))
+}
+
 /// `u32 bpf_get_prandom_u32(void)`: the next number of the worker's generator.
 pub(super) fn get_prandom_u32(run: &mut Run<'_>, _: &Arguments) -> Result<Returned, FaultKind> {
     // SplitMix64 (Steele, Lea, Flood 2014): one addition and three mixing steps.

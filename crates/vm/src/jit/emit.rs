@@ -245,6 +245,7 @@ impl Emitter<'_> {
                 let cond = self.compare(width, condition, host(dst), src);
                 self.branch(at, cond, to)?;
             }
+            Operation::Call(Call::Helper(code::TAIL_CALL)) => self.tail_call(at),
             Operation::Call(Call::Helper(number)) => {
                 let position = u64::try_from(helpers::position(number)?).ok()?;
                 self.save_arguments();
@@ -508,8 +509,19 @@ impl Emitter<'_> {
         self.assembler.mov(Bits::B64, RDX, R11);
         self.assembler.mov_imm(RCX, u64::from(size.bytes()));
         self.call_back(Callback::LoadPacket);
+        self.leave_if_told(at);
+    }
+
+    fn tail_call(&mut self, at: usize) {
+        self.save_arguments();
+        self.call_back(Callback::TailCall);
+        self.leave_if_told(at);
+    }
+
+    /// After a call back that can end the function: returns with what it answered, faults, or goes on.
+    fn leave_if_told(&mut self, at: usize) {
         let goes_on = self.assembler.label();
-        let stub = self.stub(at, None, size);
+        let stub = self.stub(at, None, Size::B);
         let a = &mut self.assembler;
         a.arith_mem_imm(
             Arith::Cmp,

@@ -11,7 +11,7 @@ use twinbpf_object::Errno;
 use crate::code::{unpack_atomic, unpack_size};
 use crate::fault::{Ended, FaultKind};
 use crate::helpers;
-use crate::run::{Arguments, Run, access_fault};
+use crate::run::{Arguments, NO_TAIL_CALL, Run, access_fault};
 use crate::semantics::low_32;
 
 use super::buffer::CodeBuffer;
@@ -20,7 +20,7 @@ use super::emit::EmittedCode;
 /// How a run stands. 0 lets compiled code go on.
 pub(super) mod status {
     pub(crate) const RUNNING: u32 = 0;
-    /// A packet load found no bytes: the function ends with 0.
+    /// A packet load found no bytes, or a tail call came back: the function ends with the answer.
     pub(crate) const LEAVE: u32 = 1;
     /// A callback left its reason in the state.
     pub(crate) const FAULT: u32 = 2;
@@ -112,7 +112,7 @@ fn enter(entry: NonNull<u8>, run: &mut Run<'_>, context: u64) -> Result<u64, End
         window,
         permissions,
         abort: std::ptr::from_ref(run.abort).cast(),
-        stack_top: run.stack_top(0),
+        stack_top: run.stack_top(run.depth),
         context,
         budget: run.budget_left,
         loops: run.loops_left,
@@ -123,7 +123,7 @@ fn enter(entry: NonNull<u8>, run: &mut Run<'_>, context: u64) -> Result<u64, End
         fault_insn: 0,
         fault_size: 0,
         status: status::RUNNING,
-        depth: 0,
+        depth: u32::try_from(run.depth).unwrap_or(u32::MAX),
         run: std::ptr::from_mut(run).cast(),
         fault: None,
     };
@@ -132,6 +132,7 @@ fn enter(entry: NonNull<u8>, run: &mut Run<'_>, context: u64) -> Result<u64, End
     let entry = unsafe { std::mem::transmute::<NonNull<u8>, Entry>(entry) };
     let result = entry(&raw mut state);
     run.budget_left = state.budget;
+    run.loops_left = state.loops;
     let kind = match state.status {
         status::RUNNING => return Ok(result),
         status::BUDGET => FaultKind::Budget { insns: run.budget },
@@ -161,6 +162,7 @@ fn enter(entry: NonNull<u8>, run: &mut Run<'_>, context: u64) -> Result<u64, End
 pub(super) enum Callback {
     Helper,
     LoadPacket,
+    TailCall,
     Atomic,
 }
 
@@ -170,6 +172,7 @@ impl Callback {
         let address = match self {
             Self::Helper => call_helper as *const () as usize,
             Self::LoadPacket => load_packet as *const () as usize,
+            Self::TailCall => tail_call as *const () as usize,
             Self::Atomic => atomic as *const () as usize,
         };
         address as u64
@@ -187,8 +190,46 @@ extern "sysv64" fn call_helper(state: *mut State, position: u64) -> u64 {
             .ok()
             .and_then(|position| helpers::TABLE.get(position));
         let row = row.ok_or(FaultKind::Unsupported("this helper"))?;
-        (row.call)(run, &arguments).map(|returned| returned.value)
+        state.hand_over(run);
+        let returned = (row.call)(run, &arguments);
+        state.take_back(run);
+        returned.map(|returned| returned.value)
     })
+}
+
+/// A tail call, with the arguments from the state. With `status::LEAVE` the function ends with the answer.
+extern "sysv64" fn tail_call(state: *mut State, _: u64) -> u64 {
+    call_back(state, |state, run| {
+        let arguments = Arguments {
+            values: state.arguments,
+            provenance: None,
+        };
+        state.hand_over(run);
+        let returned = run.tail_call(&arguments);
+        state.take_back(run);
+        Ok(match returned? {
+            Some(returned) => {
+                state.status = status::LEAVE;
+                returned.value
+            }
+            None => NO_TAIL_CALL,
+        })
+    })
+}
+
+impl State {
+    /// What a callback or another program, running inside a helper, needs of the counts.
+    fn hand_over(&self, run: &mut Run<'_>) {
+        run.budget_left = self.budget;
+        run.loops_left = self.loops;
+        run.depth = self.depth as usize;
+    }
+
+    /// What is left of the counts after it.
+    fn take_back(&mut self, run: &Run<'_>) {
+        self.budget = run.budget_left;
+        self.loops = run.loops_left;
+    }
 }
 
 /// A packet load. With `status::LEAVE` the function ends with 0.

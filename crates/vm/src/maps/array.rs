@@ -1,4 +1,4 @@
-//! Array maps: a fixed number of slots, all present from the start.
+//! Array maps: a fixed number of slots, all present from the start; one value in each, or one per CPU slot.
 //!
 //! Nothing is ever inserted or removed, so a slot's address never changes and programs may keep it.
 //!
@@ -10,27 +10,34 @@ use std::sync::Arc;
 use twinbpf_object::{Errno, MapSpec};
 use twinbpf_shm::SharedBytes;
 
-use super::{EXIST, NOEXIST, Source, offset_of, program_access, stride};
+use super::kind::{Behaviour, Source, Writer};
+use super::{EXIST, NOEXIST, offset_of, program_access, stride};
 use crate::window::{Extent, Window};
 
 #[derive(Debug)]
 pub(super) struct Array {
     values: Extent,
+    /// From one CPU's value to the next.
     stride: u64,
+    /// From one slot to the next.
+    slot_bytes: u64,
     value_bytes: usize,
     entries: u32,
 }
 
 impl Array {
-    pub(super) fn new(window: &Arc<Window>, spec: &MapSpec) -> Result<Self, Errno> {
+    /// An array with `cpus` values in each slot.
+    pub(super) fn new(window: &Arc<Window>, spec: &MapSpec, cpus: u32) -> Result<Self, Errno> {
         let stride = stride(spec)?;
-        let bytes = stride
+        let slot_bytes = stride.checked_mul(u64::from(cpus)).ok_or(Errno::ENOMEM)?;
+        let bytes = slot_bytes
             .checked_mul(u64::from(spec.max_entries))
             .ok_or(Errno::ENOMEM)?;
         let values = window.allocate(bytes, program_access(spec))?;
         Ok(Self {
             values,
             stride,
+            slot_bytes,
             value_bytes: usize::try_from(spec.value_size).map_err(|_| Errno::ENOMEM)?,
             entries: spec.max_entries,
         })
@@ -47,24 +54,39 @@ impl Array {
         self.values.start()
     }
 
-    pub(super) fn address(&self, key: SharedBytes) -> Option<u32> {
-        let index = key.load_u32(0).filter(|index| *index < self.entries)?;
-        let offset = u32::try_from(offset_of(index, self.stride)).ok()?;
-        self.values.start().checked_add(offset)
+    /// The address of the value at `index` for this CPU slot.
+    pub(super) fn address_at(&self, index: u32, cpu: u32) -> Option<u32> {
+        if index >= self.entries {
+            return None;
+        }
+        let offset = u64::from(index) * self.slot_bytes + u64::from(cpu) * self.stride;
+        self.values.start().checked_add(u32::try_from(offset).ok()?)
+    }
+}
+
+impl Behaviour for Array {
+    fn address(&self, key: SharedBytes, cpu: u32) -> Option<u32> {
+        self.address_at(key.load_u32(0)?, cpu)
     }
 
-    pub(super) fn copy_out(&self, key: &[u8], value: &mut [u8]) -> Result<(), Errno> {
+    fn copy_out(&self, key: &[u8], value: &mut [u8]) -> Result<(), Errno> {
         let index = index(key)?;
         if index >= self.entries {
             return Err(Errno::ENOENT);
         }
         self.values
             .host()
-            .copy_out(offset_of(index, self.stride), value)
+            .copy_out(offset_of(index, self.slot_bytes), value)
             .ok_or(Errno::EFAULT)
     }
 
-    pub(super) fn update(&self, key: &[u8], value: Source<'_>, flags: u64) -> Result<(), Errno> {
+    fn update(
+        &self,
+        key: &[u8],
+        value: Source<'_>,
+        flags: u64,
+        writer: Writer,
+    ) -> Result<(), Errno> {
         let index = index(key)?;
         if flags > EXIST {
             return Err(Errno::EINVAL);
@@ -75,23 +97,40 @@ impl Array {
         if flags == NOEXIST {
             return Err(Errno::EEXIST);
         }
-        value.write_to(self.values.host(), offset_of(index, self.stride))
+        let slot = offset_of(index, self.slot_bytes);
+        let offset = match writer {
+            Writer::Program { cpu } if self.slot_bytes != self.stride => {
+                slot.saturating_add(offset_of(cpu, self.stride))
+            }
+            _ => slot,
+        };
+        value.write_to(self.values.host(), offset)
     }
 
-    pub(super) fn next_key(&self, key: Option<&[u8]>, next: &mut [u8]) -> Result<(), Errno> {
-        let following = match key.map(index).transpose()? {
-            Some(index) if index < self.entries => index + 1,
-            _ => 0,
-        };
-        if following >= self.entries {
-            return Err(Errno::ENOENT);
-        }
-        next.copy_from_slice(&following.to_ne_bytes());
-        Ok(())
+    fn delete(&self, _: &[u8]) -> Result<(), Errno> {
+        Err(Errno::EINVAL)
+    }
+
+    fn next_key(&self, key: Option<&[u8]>, next: &mut [u8]) -> Result<(), Errno> {
+        next_index(key, next, self.entries)
     }
 }
 
-fn index(key: &[u8]) -> Result<u32, Errno> {
+/// The index after `key`, the first one if there is none or it is out of range.
+pub(super) fn next_index(key: Option<&[u8]>, next: &mut [u8], entries: u32) -> Result<(), Errno> {
+    let following = match key.map(index).transpose()? {
+        Some(index) if index < entries => index + 1,
+        _ => 0,
+    };
+    if following >= entries {
+        return Err(Errno::ENOENT);
+    }
+    next.copy_from_slice(&following.to_ne_bytes());
+    Ok(())
+}
+
+/// The index that a key is.
+pub(super) fn index(key: &[u8]) -> Result<u32, Errno> {
     key.try_into()
         .map(u32::from_ne_bytes)
         .map_err(|_| Errno::EINVAL)

@@ -15,9 +15,13 @@
 //! element. The kernel's preallocated hash maps do the same; callers' lookups copy and re-check.
 //!
 //! Replacing a value takes a new slot, as in the kernel, so a pointer from an earlier lookup keeps pointing to the old value.
+//! Only per-CPU forms, whose slots hold one value for each CPU slot, write in place.
+//!
+//! LRU forms give the least recently used entry up when they are full. Which one that is, a clock hand finds: it passes over
+//! entries that programs looked up since it came by last. The kernel's lists differ in detail, and so may the choice.
 
 use std::hash::{BuildHasher, RandomState};
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
+use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering, fence};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use twinbpf_object::{Errno, MapSpec};
@@ -25,7 +29,8 @@ use twinbpf_shm::SharedBytes;
 use zerocopy::FromZeros;
 
 use super::key::Copied;
-use super::{EXIST, NOEXIST, Source, offset_of, program_access, stride};
+use super::kind::{Behaviour, Source, Writer};
+use super::{EXIST, NOEXIST, offset_of, program_access, stride};
 use crate::window::{Extent, Window};
 
 /// Link that ends a chain. Other links are a slot's number plus one, so that zeroed memory is an empty table.
@@ -36,7 +41,10 @@ const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
 #[derive(Debug)]
 pub(super) struct Hash {
     values: Extent,
+    /// From one CPU's value to the next.
     stride: u64,
+    /// From one slot's values to the next slot's.
+    slot_bytes: u64,
     key_size: usize,
     key_words: usize,
     max_entries: u32,
@@ -46,6 +54,22 @@ pub(super) struct Hash {
     hashes: Box<[AtomicU32]>,
     keys: Box<[AtomicU64]>,
     slots: Mutex<Slots>,
+    clock: Option<Clock>,
+}
+
+/// How many values a slot has, how many slots there are beyond the entries, and what happens when the map is full.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Shape {
+    pub(super) cpus: u32,
+    pub(super) spare: u32,
+    pub(super) is_lru: bool,
+}
+
+/// Which entries of an LRU map were looked up lately.
+#[derive(Debug)]
+struct Clock {
+    hand: AtomicU32,
+    looked_up: Box<[AtomicU8]>,
 }
 
 #[derive(Debug, FromZeros)]
@@ -76,10 +100,18 @@ struct Key {
 }
 
 impl Hash {
-    pub(super) fn new(window: &Arc<Window>, spec: &MapSpec, spare: u32) -> Result<Self, Errno> {
+    pub(super) fn new(window: &Arc<Window>, spec: &MapSpec, shape: Shape) -> Result<Self, Errno> {
         let stride = stride(spec)?;
-        let total = spec.max_entries.checked_add(spare).ok_or(Errno::ENOMEM)?;
-        let bytes = stride.checked_mul(u64::from(total)).ok_or(Errno::ENOMEM)?;
+        let slot_bytes = stride
+            .checked_mul(u64::from(shape.cpus))
+            .ok_or(Errno::ENOMEM)?;
+        let total = spec
+            .max_entries
+            .checked_add(shape.spare)
+            .ok_or(Errno::ENOMEM)?;
+        let bytes = slot_bytes
+            .checked_mul(u64::from(total))
+            .ok_or(Errno::ENOMEM)?;
         let values = window.allocate(bytes, program_access(spec))?;
         let key_size = usize::try_from(spec.key_size).map_err(|_| Errno::E2BIG)?;
         let key_words = key_size.div_ceil(8).max(1);
@@ -92,6 +124,7 @@ impl Hash {
         Ok(Self {
             values,
             stride,
+            slot_bytes,
             key_size,
             key_words,
             max_entries: spec.max_entries,
@@ -106,49 +139,128 @@ impl Hash {
                 total,
                 freed: Vec::new(),
             }),
+            clock: match shape.is_lru {
+                true => Some(Clock {
+                    hand: AtomicU32::new(0),
+                    looked_up: zeroed(slot_count)?,
+                }),
+                false => None,
+            },
         })
     }
 
-    pub(super) fn address(&self, key: SharedBytes) -> Option<u32> {
+    /// The address of the value under `key` for this CPU slot.
+    #[inline]
+    pub(super) fn address(&self, key: SharedBytes, cpu: u32) -> Option<u32> {
         let key = Copied::new(key)?;
         let key = self.key(key.bytes());
         let slot = self.read(&key, |slot| slot)?;
-        let offset = u32::try_from(offset_of(slot, self.stride)).ok()?;
-        self.values.start().checked_add(offset)
-    }
-
-    pub(super) fn copy_out(&self, key: &[u8], value: &mut [u8]) -> Result<(), Errno> {
-        let key = self.key(key);
-        let copied = self.read(&key, |slot| {
-            self.values
-                .host()
-                .copy_out(offset_of(slot, self.stride), value)
-        });
-        copied.flatten().ok_or(Errno::ENOENT)
-    }
-
-    pub(super) fn update(&self, key: &[u8], value: Source<'_>, flags: u64) -> Result<(), Errno> {
-        if flags > EXIST {
-            return Err(Errno::EINVAL);
+        if let Some(clock) = &self.clock {
+            clock.looked_up[slot as usize].store(1, Ordering::Relaxed);
         }
-        let key = self.key(key);
-        let locked = self.lock(self.bucket_of(&key));
-        let old = self.find(locked.bucket, &key);
+        self.address_of(slot, cpu)
+    }
+
+    fn address_of(&self, slot: u32, cpu: u32) -> Option<u32> {
+        let offset = u64::from(slot) * self.slot_bytes + u64::from(cpu) * self.stride;
+        self.values.start().checked_add(u32::try_from(offset).ok()?)
+    }
+
+    /// The addresses of all keys' values in no particular order: `(key, address)`. Entries that come or go meanwhile may be missed.
+    pub(super) fn snapshot(&self, cpu: u32) -> Vec<(Vec<u8>, u32)> {
+        let mut found = Vec::new();
+        for bucket in &self.buckets {
+            if bucket.first.load(Ordering::Relaxed) == END {
+                continue;
+            }
+            let locked = self.lock(bucket);
+            let mut link = &locked.bucket.first;
+            while let Some(slot) = self.follow(link) {
+                let mut key = vec![0; self.key_size];
+                if self.key_out(slot, &mut key).is_ok()
+                    && let Some(address) = self.address_of(slot, cpu)
+                {
+                    found.push((key, address));
+                }
+                link = self.link(slot);
+            }
+        }
+        found
+    }
+
+    fn is_per_cpu(&self) -> bool {
+        self.slot_bytes != self.stride
+    }
+
+    /// Writes a value into a slot: all of it, or that of one CPU slot.
+    fn write(
+        &self,
+        slot: u32,
+        value: Source<'_>,
+        writer: Writer,
+        is_new: bool,
+    ) -> Result<(), Errno> {
+        let start = offset_of(slot, self.slot_bytes);
+        let values = self.values.host();
+        let Writer::Program { cpu } = writer else {
+            return value.write_to(values, start);
+        };
+        if !self.is_per_cpu() {
+            return value.write_to(values, start);
+        }
+        if is_new {
+            // KERNEL: the other CPUs' values of a new entry are zero (6.18).
+            values
+                .zero(start, usize::try_from(self.slot_bytes).unwrap_or(0))
+                .ok_or(Errno::EFAULT)?;
+        }
+        value.write_to(values, start.saturating_add(offset_of(cpu, self.stride)))
+    }
+
+    /// Makes room in a full LRU map.
+    fn give_one_up(&self, clock: &Clock) {
+        let total = u32::try_from(clock.looked_up.len()).unwrap_or(u32::MAX);
+        // Twice around: the first time may only clear marks.
+        for _ in 0..=2 * u64::from(total) {
+            let slot = clock.hand.fetch_add(1, Ordering::Relaxed) % total.max(1);
+            if clock.looked_up[slot as usize].swap(0, Ordering::Relaxed) != 0 {
+                continue;
+            }
+            let hash = self.hashes[slot as usize].load(Ordering::Relaxed);
+            let locked = self.lock(&self.buckets[hash as usize & (self.buckets.len() - 1)]);
+            if self.unlink(locked.bucket, slot) {
+                drop(locked);
+                self.slots().give_back(slot, false);
+                return;
+            }
+        }
+    }
+
+    fn update_once(
+        &self,
+        key: &Key,
+        value: Source<'_>,
+        flags: u64,
+        writer: Writer,
+    ) -> Result<(), Errno> {
+        let locked = self.lock(self.bucket_of(key));
+        let old = self.find(locked.bucket, key);
         match (old, flags) {
             (Some(_), NOEXIST) => return Err(Errno::EEXIST),
             (None, EXIST) => return Err(Errno::ENOENT),
+            (Some(old), _) if self.is_per_cpu() => return self.write(old, value, writer, false),
             _ => {}
         }
         let Some(slot) = self.slots().take(old.is_some(), self.max_entries)? else {
             // Every spare slot is in use by other replacements at this moment: write over the old value.
             let slot = old.ok_or(Errno::E2BIG)?;
-            return value.write_to(self.values.host(), offset_of(slot, self.stride));
+            return self.write(slot, value, writer, false);
         };
-        if let Err(errno) = value.write_to(self.values.host(), offset_of(slot, self.stride)) {
+        if let Err(errno) = self.write(slot, value, writer, true) {
             self.slots().give_back(slot, old.is_some());
             return Err(errno);
         }
-        self.insert(locked.bucket, slot, &key);
+        self.insert(locked.bucket, slot, key);
         if let Some(old) = old {
             self.unlink(locked.bucket, old);
             drop(locked);
@@ -156,42 +268,6 @@ impl Hash {
         }
         Ok(())
     }
-
-    pub(super) fn delete(&self, key: &[u8]) -> Result<(), Errno> {
-        let key = self.key(key);
-        let locked = self.lock(self.bucket_of(&key));
-        let slot = self.find(locked.bucket, &key).ok_or(Errno::ENOENT)?;
-        self.unlink(locked.bucket, slot);
-        drop(locked);
-        self.slots().give_back(slot, false);
-        Ok(())
-    }
-
-    pub(super) fn next_key(&self, key: Option<&[u8]>, next: &mut [u8]) -> Result<(), Errno> {
-        let mut from = 0;
-        if let Some(key) = key {
-            let key = self.key(key);
-            let index = self.bucket_index(&key);
-            let locked = self.lock(self.bucket_of(&key));
-            if let Some(slot) = self.find(locked.bucket, &key) {
-                if let Some(after) = self.follow(self.link(slot)) {
-                    return self.key_out(after, next);
-                }
-                from = index + 1;
-            }
-        }
-        for bucket in self.buckets.iter().skip(from) {
-            if bucket.first.load(Ordering::Relaxed) == END {
-                continue;
-            }
-            let locked = self.lock(bucket);
-            if let Some(slot) = self.follow(&locked.bucket.first) {
-                return self.key_out(slot, next);
-            }
-        }
-        Err(Errno::ENOENT)
-    }
-
     /// Finds a key without a lock and hands its slot to `use_slot`; repeats both until nobody interfered.
     fn read<T>(&self, key: &Key, mut use_slot: impl FnMut(u32) -> T) -> Option<T> {
         let bucket = self.bucket_of(key);
@@ -241,15 +317,17 @@ impl Hash {
         bucket.first.store(slot + 1, Ordering::Relaxed);
     }
 
-    fn unlink(&self, bucket: &Bucket, slot: u32) {
+    /// Takes a slot out of a chain; false if it is not in it.
+    fn unlink(&self, bucket: &Bucket, slot: u32) -> bool {
         let mut link = &bucket.first;
         while let Some(here) = self.follow(link) {
             if here == slot {
                 link.store(self.link(slot).load(Ordering::Relaxed), Ordering::Relaxed);
-                return;
+                return true;
             }
             link = self.link(here);
         }
+        false
     }
 
     fn follow(&self, link: &AtomicU32) -> Option<u32> {
@@ -336,6 +414,76 @@ impl Hash {
     }
 }
 
+impl Behaviour for Hash {
+    fn address(&self, key: SharedBytes, cpu: u32) -> Option<u32> {
+        Self::address(self, key, cpu)
+    }
+
+    fn copy_out(&self, key: &[u8], value: &mut [u8]) -> Result<(), Errno> {
+        let key = self.key(key);
+        let copied = self.read(&key, |slot| {
+            self.values
+                .host()
+                .copy_out(offset_of(slot, self.slot_bytes), value)
+        });
+        copied.flatten().ok_or(Errno::ENOENT)
+    }
+
+    fn update(
+        &self,
+        key: &[u8],
+        value: Source<'_>,
+        flags: u64,
+        writer: Writer,
+    ) -> Result<(), Errno> {
+        if flags > EXIST {
+            return Err(Errno::EINVAL);
+        }
+        let key = self.key(key);
+        loop {
+            match (self.update_once(&key, value, flags, writer), &self.clock) {
+                (Err(Errno::E2BIG), Some(clock)) => self.give_one_up(clock),
+                (result, _) => return result,
+            }
+        }
+    }
+
+    fn delete(&self, key: &[u8]) -> Result<(), Errno> {
+        let key = self.key(key);
+        let locked = self.lock(self.bucket_of(&key));
+        let slot = self.find(locked.bucket, &key).ok_or(Errno::ENOENT)?;
+        self.unlink(locked.bucket, slot);
+        drop(locked);
+        self.slots().give_back(slot, false);
+        Ok(())
+    }
+
+    fn next_key(&self, key: Option<&[u8]>, next: &mut [u8]) -> Result<(), Errno> {
+        let mut from = 0;
+        if let Some(key) = key {
+            let key = self.key(key);
+            let index = self.bucket_index(&key);
+            let locked = self.lock(self.bucket_of(&key));
+            if let Some(slot) = self.find(locked.bucket, &key) {
+                if let Some(after) = self.follow(self.link(slot)) {
+                    return self.key_out(after, next);
+                }
+                from = index + 1;
+            }
+        }
+        for bucket in self.buckets.iter().skip(from) {
+            if bucket.first.load(Ordering::Relaxed) == END {
+                continue;
+            }
+            let locked = self.lock(bucket);
+            if let Some(slot) = self.follow(&locked.bucket.first) {
+                return self.key_out(slot, next);
+            }
+        }
+        Err(Errno::ENOENT)
+    }
+}
+
 /// A bucket with its lock held; dropping it makes the sequence even again.
 struct Locked<'a> {
     bucket: &'a Bucket,
@@ -395,7 +543,7 @@ impl Key {
 }
 
 /// Spreads the bits of a word: both halves of a product, folded.
-fn mix(word: u64) -> u64 {
+pub(super) fn mix(word: u64) -> u64 {
     let product = u128::from(word) * u128::from(GOLDEN);
     let folded = product ^ product >> 64;
     u64::try_from(folded & u128::from(u64::MAX)).unwrap_or(0)

@@ -1,39 +1,84 @@
 //! Maps: the kernel's behaviour to the errno, values in the window, everything else outside.
 //!
 //! Keys, links and free lists live on the host's heap, where no program can reach them; only values lie in the window.
-//! A [`VmMap`] is a handle: cloning it shares the map, and the map goes when the last handle and the last program
-//! using it are gone.
+//! A [`VmMap`] is a caller's handle: cloning it shares the map, and the map goes when the last handle, the last program
+//! and the last map of maps that hold it are gone. Programs hold the [`LiveMap`] inside it, so that a prog array can forget
+//! its programs with the last caller's handle, as in the kernel; else programs that call each other would live forever.
 
 mod array;
+mod bloom;
+mod events;
 mod hash;
+mod holder;
 mod key;
+mod kind;
+mod queue;
+mod ring;
+mod targets;
+mod trie;
 
+use std::any::Any;
 use std::sync::Arc;
+use std::time::Duration;
 
 use twinbpf_object::abi::MapFlags;
-use twinbpf_object::{Errno, MapKind, MapSpec};
+use twinbpf_object::{Errno, MapKind, MapSpec, ProgramKind, map_rules};
 use twinbpf_shm::SharedBytes;
 
 use crate::handles::Handles;
 use crate::window::{ProgramAccess, Window};
 
 use array::Array;
-use hash::Hash;
+use bloom::Bloom;
+use hash::{Hash, Shape};
+use holder::Holder;
+use kind::{Behaviour, Writer};
+use queue::Queue;
+use targets::Targets;
+use trie::Trie;
 
+pub(crate) use events::Events;
+pub(crate) use holder::Element;
+pub(crate) use kind::Source;
+pub(crate) use ring::{Record, Ring};
+
+/// Update flag: whether or not the key is there.
+pub(crate) const ANY: u64 = 0;
 /// Update flag: only if absent.
 pub(crate) const NOEXIST: u64 = 1;
 /// Update flag: only if present.
 pub(crate) const EXIST: u64 = 2;
+/// Update and lookup flag: under the spin lock in the value.
+const LOCK: u64 = 4;
 
 /// A map of a vm.
 #[derive(Debug, Clone)]
-pub struct VmMap(Arc<Inner>);
+pub struct VmMap(Arc<Held>);
+
+/// What programs sent to one index of a perf event array.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TakenEvents {
+    /// The records, oldest first.
+    pub records: Vec<Box<[u8]>>,
+    /// Records that did not fit since the last time.
+    pub lost: u64,
+}
+
+/// What the callers' handles share.
+#[derive(Debug)]
+struct Held(LiveMap);
+
+/// A map as programs and other maps hold it.
+#[derive(Debug, Clone)]
+pub(crate) struct LiveMap(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
     spec: MapSpec,
     handle: u32,
     handles: Arc<Handles>,
+    /// Bytes of a value as callers see it: of all CPU slots together.
+    value_bytes: usize,
     storage: Storage,
 }
 
@@ -42,6 +87,29 @@ struct Inner {
 enum Storage {
     Array(Array),
     Hash(Hash),
+    Holder(Holder),
+    Ring(Ring),
+    Queue(Queue),
+    Trie(Trie),
+    Bloom(Bloom),
+    Events(Events),
+    Targets(Targets),
+}
+
+impl Storage {
+    fn behaviour(&self) -> &dyn Behaviour {
+        match self {
+            Self::Array(array) => array,
+            Self::Hash(hash) => hash,
+            Self::Holder(holder) => holder,
+            Self::Ring(ring) => ring,
+            Self::Queue(queue) => queue,
+            Self::Trie(trie) => trie,
+            Self::Bloom(bloom) => bloom,
+            Self::Events(events) => events,
+            Self::Targets(targets) => targets,
+        }
+    }
 }
 
 impl Drop for Inner {
@@ -50,72 +118,74 @@ impl Drop for Inner {
     }
 }
 
-/// A value to be written: from the caller's memory or from the window.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum Source<'a> {
-    Bytes(&'a [u8]),
-    Window(SharedBytes),
+impl Drop for Held {
+    fn drop(&mut self) {
+        if self.0.0.spec.kind == MapKind::ProgArray
+            && let Storage::Holder(holder) = &self.0.0.storage
+        {
+            holder.clear();
+        }
+    }
 }
 
-impl Source<'_> {
-    fn write_to(self, values: SharedBytes, offset: usize) -> Result<(), Errno> {
-        match self {
-            Self::Bytes(bytes) => values.copy_in(offset, bytes),
-            Self::Window(view) => values.copy_from(offset, view),
-        }
-        .ok_or(Errno::EFAULT)
-    }
+/// What creating a map takes beside its definition.
+#[derive(Debug)]
+pub(crate) struct Surroundings<'a> {
+    pub(crate) window: &'a Arc<Window>,
+    pub(crate) handles: &'a Arc<Handles>,
+    pub(crate) cpu_slots: u32,
+    /// What the maps inside look like.
+    pub(crate) template: Option<MapSpec>,
 }
 
 impl VmMap {
     /// Creates a map whose attributes were checked.
-    pub(crate) fn create(
-        window: &Arc<Window>,
-        handles: &Arc<Handles>,
-        spec: &MapSpec,
-        spare: u32,
-    ) -> Result<Self, Errno> {
-        let storage = match spec.kind {
-            MapKind::Array => Storage::Array(Array::new(window, spec)?),
-            MapKind::Hash => Storage::Hash(Hash::new(window, spec, spare)?),
-            _ => return Err(Errno::ENOTSUPP),
-        };
-        let handle = handles.take().ok_or(Errno::ENFILE)?;
-        Ok(Self(Arc::new(Inner {
+    pub(crate) fn create(around: &Surroundings<'_>, spec: &MapSpec) -> Result<Self, Errno> {
+        let storage = storage(around, spec)?;
+        let value_bytes = map_rules::value_bytes(spec.kind, spec.value_size, around.cpu_slots);
+        let value_bytes = value_bytes.and_then(|bytes| usize::try_from(bytes).ok());
+        let handle = around.handles.take().ok_or(Errno::ENFILE)?;
+        Ok(Self(Arc::new(Held(LiveMap(Arc::new(Inner {
             spec: spec.clone(),
             handle,
-            handles: Arc::clone(handles),
+            handles: Arc::clone(around.handles),
+            value_bytes: value_bytes.ok_or(Errno::ENOMEM)?,
             storage,
-        })))
+        }))))))
     }
 
     /// Writes the first value, under the key of zeros, before anybody else has the map.
     pub(crate) fn begin(&self, value: &[u8]) -> Result<(), Errno> {
-        let key = vec![0; usize::try_from(self.key_size()).unwrap_or_default()];
-        self.check_sizes(key.len(), Some(value.len()))?;
-        match &self.0.storage {
-            Storage::Array(array) => array.update(&key, Source::Bytes(value), 0),
-            Storage::Hash(hash) => hash.update(&key, Source::Bytes(value), 0),
-        }
+        let key = vec![0; usize::try_from(self.live().key_size()).unwrap_or_default()];
+        self.live().check_sizes(key.len(), Some(value.len()))?;
+        self.behaviour()
+            .update(&key, Source::Bytes(value), ANY, Writer::Caller)
+    }
+
+    /// The map as programs hold it.
+    pub(crate) fn live(&self) -> &LiveMap {
+        &self.0.0
     }
 
     /// The definition it was created from.
     pub fn spec(&self) -> &MapSpec {
-        &self.0.spec
+        self.live().spec()
     }
 
-    /// Copies the value under `key` into `value`.
+    /// Bytes of a value as lookups and updates take it: of all CPU slots together for per-CPU kinds, each rounded up to 8.
+    pub fn value_bytes(&self) -> usize {
+        self.live().0.value_bytes
+    }
+
+    /// Copies the value under `key` into `value`. Of maps that hold maps or programs, it is the number of the element.
     ///
     /// # Errors
     ///
     /// `ENOENT` if there is no such key, `EINVAL` if a size is wrong, `EPERM` if the map is write-only for callers.
     pub fn lookup(&self, key: &[u8], value: &mut [u8]) -> Result<(), Errno> {
-        self.allow(MapFlags::WRONLY)?;
-        self.check_sizes(key.len(), Some(value.len()))?;
-        match &self.0.storage {
-            Storage::Array(array) => array.copy_out(key, value),
-            Storage::Hash(hash) => hash.copy_out(key, value),
-        }
+        self.live().allow(MapFlags::WRONLY)?;
+        self.live().check_sizes(key.len(), Some(value.len()))?;
+        self.behaviour().copy_out(key, value)
     }
 
     /// Writes a value under `key`. `flags`: 0 create or replace, 1 only if absent, 2 only if present.
@@ -124,12 +194,14 @@ impl VmMap {
     ///
     /// As `bpf(2)`: `EEXIST`, `ENOENT`, `E2BIG` (full, or an index out of range), `EINVAL`, `EPERM`.
     pub fn update(&self, key: &[u8], value: &[u8], flags: u64) -> Result<(), Errno> {
-        self.allow_writing()?;
-        self.check_sizes(key.len(), Some(value.len()))?;
-        match &self.0.storage {
-            Storage::Array(array) => array.update(key, Source::Bytes(value), flags),
-            Storage::Hash(hash) => hash.update(key, Source::Bytes(value), flags),
+        self.live().allow_writing()?;
+        self.live().check_sizes(key.len(), Some(value.len()))?;
+        // KERNEL: whatever the kind, the flag needs a spin lock in the value, and callers' values have none (6.18).
+        if flags & LOCK != 0 {
+            return Err(Errno::EINVAL);
         }
+        self.behaviour()
+            .update(key, Source::Bytes(value), flags, Writer::Caller)
     }
 
     /// Removes a key.
@@ -138,12 +210,97 @@ impl VmMap {
     ///
     /// `ENOENT` if there is no such key, `EINVAL` for kinds whose entries cannot be removed, `EPERM`.
     pub fn delete(&self, key: &[u8]) -> Result<(), Errno> {
-        self.allow_writing()?;
-        self.check_sizes(key.len(), None)?;
-        match &self.0.storage {
-            Storage::Array(_) => Err(Errno::EINVAL),
-            Storage::Hash(hash) => hash.delete(key),
+        self.live().allow_writing()?;
+        self.live().check_sizes(key.len(), None)?;
+        self.behaviour().delete(key)
+    }
+
+    /// Copies the next element of a queue or stack into `value` and removes it.
+    ///
+    /// # Errors
+    ///
+    /// `ENOENT` if it is empty, `EINVAL` if the size is wrong, `ENOTSUPP` for other kinds, `EPERM`.
+    pub fn pop(&self, value: &mut [u8]) -> Result<(), Errno> {
+        self.live().allow_writing()?;
+        self.live().allow(MapFlags::WRONLY)?;
+        self.live().check_sizes(0, Some(value.len()))?;
+        self.live().pop(true, |element| {
+            value.copy_from_slice(element);
+            Ok(())
+        })
+    }
+
+    /// Puts a map into a map of maps.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` if the map does not look like the template, is of another vm, or this is no map of maps; else as [`VmMap::update`].
+    pub fn insert_map(&self, key: &[u8], map: &Self, flags: u64) -> Result<(), Errno> {
+        if !map.is_of(&self.live().0.handles) {
+            return Err(Errno::EINVAL);
         }
+        self.insert(key, Element::Map(map.live().clone()), flags)
+    }
+
+    /// Puts an element into a map that holds maps or programs.
+    pub(crate) fn insert(&self, key: &[u8], element: Element, flags: u64) -> Result<(), Errno> {
+        self.live().allow_writing()?;
+        self.live().check_sizes(key.len(), None)?;
+        match (&self.live().0.storage, &element, self.spec().kind) {
+            (Storage::Holder(holder), Element::Program { .. }, MapKind::ProgArray)
+            | (
+                Storage::Holder(holder),
+                Element::Map(_),
+                MapKind::ArrayOfMaps | MapKind::HashOfMaps,
+            ) => holder.put(key, element, flags),
+            _ => Err(Errno::EINVAL),
+        }
+    }
+
+    /// Hands the records of a ring buffer that are ready to `use_record`, at most `most` and until it answers false. The answer is how
+    /// many there were.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` if this is no ring buffer.
+    pub fn drain_ring(
+        &self,
+        most: usize,
+        use_record: impl FnMut(&[u8]) -> bool,
+    ) -> Result<usize, Errno> {
+        let ring = self.live().ring().ok_or(Errno::EINVAL)?;
+        Ok(ring.drain(most, use_record))
+    }
+
+    /// Waits until a ring buffer has a record, at most for `timeout`; whether there is one.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` if this is no ring buffer.
+    pub fn wait_for_ring(&self, timeout: Duration) -> Result<bool, Errno> {
+        let ring = self.live().ring().ok_or(Errno::EINVAL)?;
+        Ok(ring.wait(timeout))
+    }
+
+    /// Begins to keep what programs send to `index` of a perf event array, up to `room_bytes` at a time.
+    ///
+    /// # Errors
+    ///
+    /// `E2BIG` if the index is out of range, `EINVAL` if this is no perf event array.
+    pub fn open_events(&self, index: u32, room_bytes: usize) -> Result<(), Errno> {
+        let events = self.live().events().ok_or(Errno::EINVAL)?;
+        events.open(index, room_bytes)
+    }
+
+    /// Takes out what programs sent to `index` of a perf event array, and how many were lost since the last time.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` if this is no perf event array.
+    pub fn take_events(&self, index: u32) -> Result<TakenEvents, Errno> {
+        let events = self.live().events().ok_or(Errno::EINVAL)?;
+        let (records, lost) = events.take(index);
+        Ok(TakenEvents { records, lost })
     }
 
     /// Copies a part of an array's first value into `bytes`: a global variable.
@@ -152,7 +309,7 @@ impl VmMap {
     ///
     /// `EINVAL` if the part does not lie in the value or the map is no array, `EPERM` if it is write-only for callers.
     pub fn read_part(&self, offset: usize, bytes: &mut [u8]) -> Result<(), Errno> {
-        self.allow(MapFlags::WRONLY)?;
+        self.live().allow(MapFlags::WRONLY)?;
         self.part(offset, bytes.len())?
             .copy_out(0, bytes)
             .ok_or(Errno::EINVAL)
@@ -164,14 +321,14 @@ impl VmMap {
     ///
     /// `EPERM` if the map is frozen, `EINVAL` if the part does not lie in the value or the map is no array.
     pub fn write_part(&self, offset: usize, bytes: &[u8]) -> Result<(), Errno> {
-        self.allow_writing()?;
+        self.live().allow_writing()?;
         self.part(offset, bytes.len())?
             .copy_in(0, bytes)
             .ok_or(Errno::EINVAL)
     }
 
     fn part(&self, offset: usize, len: usize) -> Result<SharedBytes, Errno> {
-        let Storage::Array(array) = &self.0.storage else {
+        let Storage::Array(array) = &self.live().0.storage else {
             return Err(Errno::EINVAL);
         };
         array.part(offset, len).ok_or(Errno::EINVAL)
@@ -183,51 +340,27 @@ impl VmMap {
     ///
     /// `ENOENT` after the last key, `EINVAL` if a size is wrong, `EPERM` if the map is write-only for callers.
     pub fn next_key(&self, key: Option<&[u8]>, next: &mut [u8]) -> Result<(), Errno> {
-        self.allow(MapFlags::WRONLY)?;
-        self.check_sizes(key.map_or(next.len(), <[u8]>::len), None)?;
-        self.check_sizes(next.len(), None)?;
-        match &self.0.storage {
-            Storage::Array(array) => array.next_key(key, next),
-            Storage::Hash(hash) => hash.next_key(key, next),
-        }
-    }
-
-    /// The address of the value under the key in `key`, for a program; `None` if there is none.
-    pub(crate) fn lookup_address(&self, key: SharedBytes) -> Option<u32> {
-        match &self.0.storage {
-            Storage::Array(array) => array.address(key),
-            Storage::Hash(hash) => hash.address(key),
-        }
-    }
-
-    /// An update by a program.
-    pub(crate) fn update_from_window(
-        &self,
-        key: SharedBytes,
-        value: SharedBytes,
-        flags: u64,
-    ) -> Result<(), Errno> {
-        self.allow_program_writing()?;
-        let key = key::Copied::new(key).ok_or(Errno::EFAULT)?;
-        match &self.0.storage {
-            Storage::Array(array) => array.update(key.bytes(), Source::Window(value), flags),
-            Storage::Hash(hash) => hash.update(key.bytes(), Source::Window(value), flags),
-        }
-    }
-
-    /// A removal by a program.
-    pub(crate) fn delete_from_window(&self, key: SharedBytes) -> Result<(), Errno> {
-        self.allow_program_writing()?;
-        let key = key::Copied::new(key).ok_or(Errno::EFAULT)?;
-        match &self.0.storage {
-            Storage::Array(_) => Err(Errno::EINVAL),
-            Storage::Hash(hash) => hash.delete(key.bytes()),
-        }
+        self.live().allow(MapFlags::WRONLY)?;
+        self.live()
+            .check_sizes(key.map_or(next.len(), <[u8]>::len), None)?;
+        self.live().check_sizes(next.len(), None)?;
+        self.behaviour().next_key(key, next)
     }
 
     /// Whether the map belongs to the vm with these handles.
     pub(crate) fn is_of(&self, handles: &Arc<Handles>) -> bool {
-        Arc::ptr_eq(&self.0.handles, handles)
+        Arc::ptr_eq(&self.live().0.handles, handles)
+    }
+
+    fn behaviour(&self) -> &dyn Behaviour {
+        self.live().0.storage.behaviour()
+    }
+}
+
+impl LiveMap {
+    /// The definition it was created from.
+    pub(crate) fn spec(&self) -> &MapSpec {
+        &self.0.spec
     }
 
     /// The number that stands for the map in programs.
@@ -235,22 +368,149 @@ impl VmMap {
         self.0.handle
     }
 
-    /// The address of the first value of an array: where globals live.
-    pub(crate) fn first_value(&self) -> Option<u32> {
-        match &self.0.storage {
-            Storage::Array(array) => Some(array.first_value()),
-            Storage::Hash(_) => None,
-        }
-    }
-
     /// Bytes of a key.
     pub(crate) fn key_size(&self) -> u32 {
         self.0.spec.key_size
     }
 
-    /// Bytes of a value.
+    /// Bytes of a value, of one CPU slot.
     pub(crate) fn value_size(&self) -> u32 {
         self.0.spec.value_size
+    }
+
+    /// The address of the first value of an array: where globals live.
+    pub(crate) fn first_value(&self) -> Option<u32> {
+        match &self.0.storage {
+            Storage::Array(array) => Some(array.first_value()),
+            _ => None,
+        }
+    }
+
+    /// The address of the value under the key in `key`, for a program on this CPU slot; `None` if there is none.
+    pub(crate) fn lookup_address(&self, key: SharedBytes, cpu: u32) -> Option<u32> {
+        match &self.0.storage {
+            Storage::Array(array) => array.address(key, cpu),
+            Storage::Hash(hash) => hash.address(key, cpu),
+            other => other.behaviour().address(key, cpu),
+        }
+    }
+
+    /// The map under the key, if this is a map of maps.
+    pub(crate) fn lookup_map(&self, key: SharedBytes) -> Option<LiveMap> {
+        match &self.0.storage {
+            Storage::Holder(holder) => holder.inner(key),
+            _ => None,
+        }
+    }
+
+    /// Whether its elements are maps.
+    pub(crate) fn holds_maps(&self) -> bool {
+        matches!(self.0.spec.kind, MapKind::ArrayOfMaps | MapKind::HashOfMaps)
+    }
+
+    /// The program at this index of a prog array.
+    pub(crate) fn program_at(&self, index: u32) -> Option<Arc<dyn Any + Send + Sync>> {
+        let Storage::Holder(holder) = &self.0.storage else {
+            return None;
+        };
+        match holder.get(&index.to_ne_bytes())? {
+            Element::Program { program, .. } => Some(program),
+            Element::Map(_) => None,
+        }
+    }
+
+    /// Whether programs of this kind may be in it, or use it, if it is a prog array.
+    pub(crate) fn admits(&self, kind: ProgramKind) -> bool {
+        match &self.0.storage {
+            Storage::Holder(holder) => holder.admits(kind),
+            _ => true,
+        }
+    }
+
+    /// The ring buffer, if it is one that programs write.
+    pub(crate) fn ring(&self) -> Option<&Ring> {
+        match &self.0.storage {
+            Storage::Ring(ring) => Some(ring),
+            _ => None,
+        }
+    }
+
+    /// The perf event array, if it is one.
+    pub(crate) fn events(&self) -> Option<&Events> {
+        match &self.0.storage {
+            Storage::Events(events) => Some(events),
+            _ => None,
+        }
+    }
+
+    /// Keys and value addresses of all elements of a hash; `None` for other kinds.
+    pub(crate) fn snapshot(&self, cpu: u32) -> Option<Vec<(Vec<u8>, u32)>> {
+        match &self.0.storage {
+            Storage::Hash(hash) => Some(hash.snapshot(cpu)),
+            _ => None,
+        }
+    }
+
+    /// The address of the value at this index of an array.
+    pub(crate) fn address_at(&self, index: u32, cpu: u32) -> Option<u32> {
+        match &self.0.storage {
+            Storage::Array(array) => array.address_at(index, cpu),
+            _ => None,
+        }
+    }
+
+    /// An update by a program.
+    pub(crate) fn update_from_window(
+        &self,
+        (key, value): (SharedBytes, SharedBytes),
+        flags: u64,
+        cpu: u32,
+    ) -> Result<(), Errno> {
+        self.allow_program_writing()?;
+        let key = key::Copied::new(key).ok_or(Errno::EFAULT)?;
+        let (value, writer) = (Source::Window(value), Writer::Program { cpu });
+        match &self.0.storage {
+            Storage::Array(array) => array.update(key.bytes(), value, flags, writer),
+            Storage::Hash(hash) => hash.update(key.bytes(), value, flags, writer),
+            other => other.behaviour().update(key.bytes(), value, flags, writer),
+        }
+    }
+
+    /// A removal by a program.
+    pub(crate) fn delete_from_window(&self, key: SharedBytes) -> Result<(), Errno> {
+        self.allow_program_writing()?;
+        let key = key::Copied::new(key).ok_or(Errno::EFAULT)?;
+        self.0.storage.behaviour().delete(key.bytes())
+    }
+
+    /// Adds an element to a queue, stack or bloom filter.
+    pub(crate) fn push(&self, value: Source<'_>, flags: u64) -> Result<(), Errno> {
+        self.allow_program_writing()?;
+        match &self.0.storage {
+            Storage::Queue(queue) => queue.push(value, flags),
+            Storage::Bloom(bloom) => bloom.push(value, flags),
+            _ => Err(Errno::EOPNOTSUPP),
+        }
+    }
+
+    /// Hands the next element of a queue or stack out, removing it if asked to.
+    pub(crate) fn pop(
+        &self,
+        is_removed: bool,
+        use_value: impl FnOnce(&[u8]) -> Result<(), Errno>,
+    ) -> Result<(), Errno> {
+        match &self.0.storage {
+            Storage::Queue(queue) => queue.take(is_removed, use_value),
+            _ => Err(Errno::ENOTSUPP),
+        }
+    }
+
+    /// Whether a bloom filter may have a value; `None` if it is none.
+    pub(crate) fn bloom_peek(&self, value: &[u8]) -> Option<Result<(), Errno>> {
+        match &self.0.storage {
+            Storage::Bloom(bloom) => Some(bloom.peek(value)),
+            _ => None,
+        }
     }
 
     /// KERNEL: a map created with `BPF_F_RDONLY` or `BPF_F_WRONLY` answers EPERM before anything else is looked at (6.18).
@@ -276,10 +536,43 @@ impl VmMap {
     }
 
     fn check_sizes(&self, key: usize, value: Option<usize>) -> Result<(), Errno> {
-        let fits = |len: usize, size: u32| u32::try_from(len).is_ok_and(|len| len == size);
-        let is_right =
-            fits(key, self.key_size()) && value.is_none_or(|value| fits(value, self.value_size()));
+        let is_right = u32::try_from(key).is_ok_and(|len| len == self.key_size())
+            && value.is_none_or(|len| len == self.0.value_bytes);
         if is_right { Ok(()) } else { Err(Errno::EINVAL) }
+    }
+}
+
+/// The storage of a kind that the vm has.
+fn storage(around: &Surroundings<'_>, spec: &MapSpec) -> Result<Storage, Errno> {
+    let (window, cpus) = (around.window, around.cpu_slots);
+    let hash = |cpus, is_lru| {
+        let shape = Shape {
+            cpus,
+            spare: around.cpu_slots,
+            is_lru,
+        };
+        Hash::new(window, spec, shape).map(Storage::Hash)
+    };
+    match spec.kind {
+        MapKind::Array => Array::new(window, spec, 1).map(Storage::Array),
+        MapKind::PerCpuArray => Array::new(window, spec, cpus).map(Storage::Array),
+        MapKind::Hash | MapKind::DevMapHash => hash(1, false),
+        MapKind::PerCpuHash => hash(cpus, false),
+        MapKind::LruHash => hash(1, true),
+        MapKind::LruPerCpuHash => hash(cpus, true),
+        MapKind::ProgArray => Ok(Storage::Holder(Holder::new(spec, None))),
+        MapKind::ArrayOfMaps | MapKind::HashOfMaps => {
+            let template = around.template.clone().ok_or(Errno::EINVAL)?;
+            Ok(Storage::Holder(Holder::new(spec, Some(template))))
+        }
+        MapKind::RingBuf => Ring::new(window, spec).map(Storage::Ring),
+        MapKind::Queue => Queue::new(spec, false).map(Storage::Queue),
+        MapKind::Stack => Queue::new(spec, true).map(Storage::Queue),
+        MapKind::LpmTrie => Trie::new(window, spec, cpus).map(Storage::Trie),
+        MapKind::BloomFilter => Bloom::new(spec).map(Storage::Bloom),
+        MapKind::PerfEventArray => Ok(Storage::Events(Events::new(spec))),
+        MapKind::DevMap | MapKind::CpuMap => Targets::new(window, spec).map(Storage::Targets),
+        _ => Err(Errno::ENOTSUPP),
     }
 }
 

@@ -1,6 +1,7 @@
 //! The vm through its public API. Whatever a program can observe runs on every executor.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod calls;
 mod core;
 mod fixtures;
 mod maps;

@@ -105,7 +105,7 @@ impl SocketFilter {
         let result = self
             .worker
             .execute(&self.program, (&SK_BUFF, SK_BUFF_BYTES), Some(packet))?;
-        Ok(crate::semantics::low_32(result))
+        Ok(crate::semantics::low_32(result.value))
     }
 
     /// A handle that ends a run from another thread.

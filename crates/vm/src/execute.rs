@@ -1,0 +1,110 @@
+//! Runs a function on the executor that the vm was told to use; the way back in for helpers with callbacks and for tail calls.
+//!
+//! Callbacks of compiled programs are interpreted: both executors do the same thing by construction, and a callback has no
+//! entry of its own in machine code.
+
+use std::any::Any;
+use std::sync::Arc;
+
+use crate::checked;
+use crate::config::Executor;
+use crate::fault::{Ended, FaultKind};
+use crate::interpret::interpret;
+use crate::program::Program;
+use crate::run::{Callee, EndedIn, Returned, Run};
+
+/// Runs the function of `program` that starts at `start`.
+///
+/// # Errors
+///
+/// The instruction and the reason of an abnormal end.
+pub(crate) fn execute(
+    run: &mut Run<'_>,
+    program: &Program,
+    start: usize,
+    arguments: [Returned; 5],
+) -> Result<Returned, Ended> {
+    let values = arguments.map(|argument| argument.value);
+    match (run.executor, program.compiled()) {
+        (Executor::Checked, _) => checked::interpret(run, program, start, arguments),
+        (Executor::Jit, Some(compiled)) if start == 0 => {
+            compiled.run(run, values[0]).map(Returned::number)
+        }
+        _ => interpret(run, program, start, values).map(Returned::number),
+    }
+}
+
+/// Runs a function of the run's program, or another program in its place.
+///
+/// # Errors
+///
+/// The reason of an abnormal end; where it happened is in [`Run::ended_in`].
+pub(crate) fn enter(
+    run: &mut Run<'_>,
+    callee: Callee<'_>,
+    arguments: [Returned; 5],
+) -> Result<Returned, FaultKind> {
+    let depth = run.depth;
+    let result = match callee {
+        Callee::Function(start) => {
+            let program: &Program = run
+                .program
+                .downcast_ref()
+                .ok_or(FaultKind::Unsupported("this callback"))?;
+            if !program.is_function(start) {
+                return Err(FaultKind::Unsupported("a callback that is no function"));
+            }
+            run.charge(program.function_len(start))?;
+            execute(run, program, start, arguments).map_err(|(at, kind)| {
+                run.ended_in.get_or_insert(EndedIn { program: None, at });
+                kind
+            })
+        }
+        Callee::Program(program) => replace(run, program, arguments),
+    };
+    run.depth = depth;
+    result
+}
+
+/// Runs another program on the present function's frame.
+fn replace(
+    run: &mut Run<'_>,
+    program: &Arc<dyn Any + Send + Sync>,
+    arguments: [Returned; 5],
+) -> Result<Returned, FaultKind> {
+    let callee: &Program = program
+        .downcast_ref()
+        .ok_or(FaultKind::Unsupported("this program"))?;
+    let mut inner = Run {
+        maps: callee.maps(),
+        program: callee,
+        random: &mut *run.random,
+        looked_up: std::mem::take(&mut run.looked_up),
+        held: std::mem::take(&mut run.held),
+        tracked: run.tracked.take(),
+        ended_in: None,
+        ..*run
+    };
+    let result = execute(&mut inner, callee, 0, arguments);
+    let Run {
+        packet,
+        budget_left,
+        loops_left,
+        tail_calls,
+        looked_up,
+        held,
+        tracked,
+        ended_in,
+        redirect,
+        ..
+    } = inner;
+    (run.packet, run.budget_left, run.loops_left) = (packet, budget_left, loops_left);
+    (run.looked_up, run.held, run.tracked) = (looked_up, held, tracked);
+    (run.tail_calls, run.redirect) = (tail_calls, redirect);
+    result.map_err(|(at, kind)| {
+        let mut ended_in = ended_in.unwrap_or(EndedIn { program: None, at });
+        ended_in.program.get_or_insert_with(|| Arc::clone(program));
+        run.ended_in = Some(ended_in);
+        kind
+    })
+}

@@ -1,0 +1,205 @@
+//! Ring buffers: records from programs to the host, in the order in which they were reserved.
+//!
+//! ```text
+//!  window:   [ data ........ ][ data of a record that goes on behind the end ]     twice the size
+//!  host:     headers, one for every 8 bytes: length, committed, discarded;  positions
+//! ```
+//!
+//! The kernel maps a ring's pages twice so that records are contiguous. Here the second half is memory of its own: a
+//! record lies where it starts and simply goes on, and nobody looks at the bytes it would have aliased. Headers and positions
+//! are the host's alone, so nothing a program writes can mislead the reader.
+
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::Duration;
+
+use twinbpf_object::{Errno, MapSpec};
+use zerocopy::FromZeros;
+
+use super::kind::Behaviour;
+use crate::window::{Extent, ProgramAccess, Window};
+
+/// Bytes of a record's header, which programs never see but positions count.
+const HEADER_BYTES: u64 = 8;
+/// KERNEL: longest record, a quarter of 2^32 (`RINGBUF_MAX_RECORD_SZ`, 6.18).
+const MOST_BYTES: u32 = u32::MAX / 4;
+/// In a header: the record is whole.
+const COMMITTED: u32 = 1 << 31;
+/// In a header: the record is to be skipped.
+const DISCARDED: u32 = 1 << 30;
+
+/// `BPF_RB_NO_WAKEUP`
+const NO_WAKEUP: u64 = 1;
+/// `BPF_RB_FORCE_WAKEUP`
+const FORCE_WAKEUP: u64 = 2;
+
+#[derive(Debug)]
+pub(crate) struct Ring {
+    data: Extent,
+    size: u64,
+    producer: AtomicU64,
+    consumer: AtomicU64,
+    headers: Box<[AtomicU32]>,
+    reader: Mutex<()>,
+    wakeups: Mutex<u64>,
+    wakeup: Condvar,
+}
+
+/// A record that a program is writing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Record {
+    /// Address of the data.
+    pub(crate) address: u32,
+    /// Bytes of the data.
+    pub(crate) len: u32,
+    position: u64,
+}
+
+impl Ring {
+    pub(super) fn new(window: &Arc<Window>, spec: &MapSpec) -> Result<Self, Errno> {
+        let size = u64::from(spec.max_entries);
+        let words = usize::try_from(size / HEADER_BYTES).map_err(|_| Errno::ENOMEM)?;
+        Ok(Self {
+            data: window.allocate(2 * size, ProgramAccess::ReadWrite)?,
+            size,
+            producer: AtomicU64::new(0),
+            consumer: AtomicU64::new(0),
+            headers: <[AtomicU32]>::new_box_zeroed_with_elems(words).map_err(|_| Errno::ENOMEM)?,
+            reader: Mutex::default(),
+            wakeups: Mutex::default(),
+            wakeup: Condvar::new(),
+        })
+    }
+
+    /// Room for a record; `None` if there is none.
+    pub(crate) fn reserve(&self, len: u64) -> Option<Record> {
+        let len = u32::try_from(len).ok().filter(|len| *len <= MOST_BYTES)?;
+        let whole = (u64::from(len) + HEADER_BYTES).next_multiple_of(HEADER_BYTES);
+        let mut position = self.producer.load(Ordering::Relaxed);
+        loop {
+            // KERNEL: one byte less than the size can be in use (6.18).
+            let end = position + whole;
+            if end - self.consumer.load(Ordering::Acquire) > self.size - 1 {
+                return None;
+            }
+            let claimed = self.producer.compare_exchange_weak(
+                position,
+                end,
+                Ordering::AcqRel,
+                Ordering::Relaxed,
+            );
+            match claimed {
+                Ok(_) => break,
+                Err(now) => position = now,
+            }
+        }
+        let offset = u32::try_from(position % self.size + HEADER_BYTES).ok()?;
+        let address = self.data.start().checked_add(offset)?;
+        Some(Record {
+            address,
+            len,
+            position,
+        })
+    }
+
+    /// Hands a record to the reader, or has it skipped.
+    pub(crate) fn commit(&self, record: Record, is_discarded: bool, flags: u64) {
+        let discarded = if is_discarded { DISCARDED } else { 0 };
+        self.header(record.position)
+            .store(record.len | COMMITTED | discarded, Ordering::Release);
+        // KERNEL: the reader is woken when it had read everything before this record, or always or never, as flags say.
+        let is_caught_up = self.consumer.load(Ordering::Relaxed) == record.position;
+        if flags & FORCE_WAKEUP != 0 || (is_caught_up && flags & NO_WAKEUP == 0) {
+            *self.wakeups.lock().unwrap_or_else(PoisonError::into_inner) += 1;
+            self.wakeup.notify_all();
+        }
+    }
+
+    /// Copies a whole record in.
+    pub(crate) fn output(&self, bytes: &[u8], flags: u64) -> Result<(), Errno> {
+        let len = u64::try_from(bytes.len()).map_err(|_| Errno::E2BIG)?;
+        let record = self.reserve(len).ok_or(Errno::EAGAIN)?;
+        let offset = usize::try_from(record.address - self.data.start()).unwrap_or(usize::MAX);
+        let copied = self.data.host().copy_in(offset, bytes);
+        self.commit(record, copied.is_none(), flags);
+        copied.ok_or(Errno::EFAULT)
+    }
+
+    /// What `bpf_ringbuf_query` answers; 0 for an unknown question.
+    pub(crate) fn query(&self, question: u64) -> u64 {
+        let consumer = self.consumer.load(Ordering::Acquire);
+        let producer = self.producer.load(Ordering::Acquire);
+        match question {
+            0 => producer.saturating_sub(consumer),
+            1 => self.size,
+            2 => consumer,
+            3 => producer,
+            _ => 0,
+        }
+    }
+
+    /// Hands every record that is ready to `use_record`, until it says stop or `most` were read.
+    pub(super) fn drain(&self, most: usize, mut use_record: impl FnMut(&[u8]) -> bool) -> usize {
+        let _only_one = self.reader.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut read = 0;
+        let mut buffer = Vec::new();
+        while read < most {
+            let position = self.consumer.load(Ordering::Relaxed);
+            if position == self.producer.load(Ordering::Acquire) {
+                break;
+            }
+            let header = self.header(position);
+            let state = header.load(Ordering::Acquire);
+            if state & COMMITTED == 0 {
+                break;
+            }
+            let len = state & !(COMMITTED | DISCARDED);
+            let whole = (u64::from(len) + HEADER_BYTES).next_multiple_of(HEADER_BYTES);
+            let mut goes_on = true;
+            if state & DISCARDED == 0 {
+                // A header's length was checked against the ring's size when the record was reserved.
+                buffer.resize(usize::try_from(len).unwrap_or(0), 0);
+                let offset = usize::try_from(position % self.size + HEADER_BYTES).unwrap_or(0);
+                if self.data.host().copy_out(offset, &mut buffer).is_some() {
+                    goes_on = use_record(&buffer);
+                    read += 1;
+                }
+            }
+            header.store(0, Ordering::Relaxed);
+            self.consumer.store(position + whole, Ordering::Release);
+            if !goes_on {
+                break;
+            }
+        }
+        read
+    }
+
+    /// Waits until a program wakes the reader, or for `timeout`; whether something may be there.
+    pub(super) fn wait(&self, timeout: Duration) -> bool {
+        let wakeups = self.wakeups.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.is_ready() {
+            return true;
+        }
+        let before = *wakeups;
+        let waited = self
+            .wakeup
+            .wait_timeout_while(wakeups, timeout, |now| *now == before);
+        drop(waited);
+        self.is_ready()
+    }
+
+    fn is_ready(&self) -> bool {
+        let position = self.consumer.load(Ordering::Acquire);
+        position != self.producer.load(Ordering::Acquire)
+            && self.header(position).load(Ordering::Acquire) & COMMITTED != 0
+    }
+
+    fn header(&self, position: u64) -> &AtomicU32 {
+        // The remainder is below the size, whose eighth part is the number of headers.
+        let index = usize::try_from(position % self.size / HEADER_BYTES).unwrap_or(0);
+        &self.headers[index]
+    }
+}
+
+/// Callers do not reach records through keys.
+impl Behaviour for Ring {}
