@@ -151,8 +151,9 @@ const MODULES: &[(&str, &[Row])] = &[
                 &[
                     "config",
                     "context",
+                    "execute",
                     "fault",
-                    "interpret",
+                    "held",
                     "program",
                     "run",
                     "shared",

@@ -141,6 +141,9 @@ impl RawMap {
             (MapHandle::Kernel(outer), MapHandle::Kernel(inner)) => {
                 outer.update(key, &descriptor(inner.as_fd()), UpdateMode::Any.flags())
             }
+            (MapHandle::Vm(outer), MapHandle::Vm(inner)) => {
+                outer.insert_map(key, inner, UpdateMode::Any.flags())
+            }
             _ => Err(Errno::ENOTSUPP),
         };
         result.map_err(|errno| self.explain(Operation::Put, key, errno))
@@ -156,6 +159,9 @@ impl RawMap {
         let result = match (&self.0, &program.0) {
             (MapHandle::Kernel(array), ProgramHandle::Kernel(program)) => {
                 array.update(key, &descriptor(program.as_fd()), UpdateMode::Any.flags())
+            }
+            (MapHandle::Vm(array), ProgramHandle::Vm { vm, program }) => {
+                vm.insert_program(array, key, program)
             }
             _ => Err(Errno::ENOTSUPP),
         };

@@ -144,7 +144,7 @@ impl Vm {
     pub fn insert_program(
         &self,
         array: &VmMap,
-        index: u32,
+        key: &[u8],
         program: &VmProgram,
     ) -> std::result::Result<(), Errno> {
         if !array.is_of(&self.0.handles) || !array.live().admits(program.kind()) {
@@ -154,7 +154,7 @@ impl Vm {
             number: program.number(),
             program: program.0.clone(),
         };
-        array.insert(&index.to_ne_bytes(), element, 0)
+        array.insert(key, element, 0)
     }
 
     /// A new worker: the vm's CPU.

@@ -51,7 +51,8 @@ fn a_tail_call_does_not_come_back_unless_there_is_nothing_to_call() {
         let first = load_program(&vm, caller(1, 10), std::slice::from_ref(&array), &[(5, 0)]);
         assert_eq!(run(&vm, &first), 10, "an empty slot is passed over");
         let second = load_program(&vm, vec![mov(0, 20), exit()], &[], &[]);
-        vm.insert_program(&array, 1, &second).unwrap();
+        vm.insert_program(&array, &1_u32.to_ne_bytes(), &second)
+            .unwrap();
         assert_eq!(run(&vm, &first), 20);
         let mut number = [0; 4];
         array.lookup(&1_u32.to_ne_bytes(), &mut number).unwrap();
@@ -72,7 +73,8 @@ fn a_chain_of_tail_calls_ends_after_33() {
     for vm in vms() {
         let array = map(&vm, MapKind::ProgArray, 4, 4, 1);
         let program = load_program(&vm, caller(0, 7), std::slice::from_ref(&array), &[(5, 0)]);
-        vm.insert_program(&array, 0, &program).unwrap();
+        vm.insert_program(&array, &0_u32.to_ne_bytes(), &program)
+            .unwrap();
         let mut context = [0; CONTEXT];
         let mut worker = vm.worker().unwrap();
         assert_eq!(worker.run(&program, &mut context).unwrap(), 7);
@@ -85,7 +87,8 @@ fn a_prog_array_forgets_its_programs_with_the_callers_last_handle() {
     for vm in vms() {
         let array = map(&vm, MapKind::ProgArray, 4, 4, 1);
         let program = load_program(&vm, caller(0, 7), std::slice::from_ref(&array), &[(5, 0)]);
-        vm.insert_program(&array, 0, &program).unwrap();
+        vm.insert_program(&array, &0_u32.to_ne_bytes(), &program)
+            .unwrap();
         drop(array);
         let mut context = [0; CONTEXT];
         vm.worker().unwrap().run(&program, &mut context).unwrap();
@@ -101,7 +104,10 @@ fn programs_of_two_types_cannot_share_a_prog_array() {
         let mut other = linked(vec![mov(0, 2), exit()], &[0], &[]);
         other.kind = Some(ProgramKind::Xdp);
         let other = vm.load_program(&other, &[]).unwrap();
-        assert_eq!(vm.insert_program(&array, 0, &other), Err(Errno::EINVAL));
+        assert_eq!(
+            vm.insert_program(&array, &0_u32.to_ne_bytes(), &other),
+            Err(Errno::EINVAL)
+        );
     }
 }
 
@@ -119,7 +125,8 @@ fn a_tail_call_in_a_function_ends_that_function_alone() {
             .unwrap();
         assert_eq!(run(&vm, &program), 10);
         let callee = load_program(&vm, vec![mov(0, 20), exit()], &[], &[]);
-        vm.insert_program(&array, 0, &callee).unwrap();
+        vm.insert_program(&array, &0_u32.to_ne_bytes(), &callee)
+            .unwrap();
         assert_eq!(run(&vm, &program), 21);
     }
 }
@@ -132,7 +139,8 @@ fn a_fault_behind_a_tail_call_names_the_program_that_faulted() {
         let mut wrong = linked(vec![mov(1, 0), mov(0, 1), load(0, 1, 0), exit()], &[0], &[]);
         wrong.name = "wrong".to_owned();
         let wrong = vm.load_program(&wrong, &[]).unwrap();
-        vm.insert_program(&array, 0, &wrong).unwrap();
+        vm.insert_program(&array, &0_u32.to_ne_bytes(), &wrong)
+            .unwrap();
         let error = vm.worker().unwrap().run(&program, &mut [0; CONTEXT]);
         let error = error.unwrap_err();
         let place = &error.diagnosis().place;
