@@ -149,14 +149,7 @@ const MODULES: &[(&str, &[Row])] = &[
             (
                 "worker",
                 &[
-                    "config",
-                    "context",
-                    "execute",
-                    "fault",
-                    "held",
-                    "program",
-                    "run",
-                    "shared",
+                    "config", "context", "execute", "fault", "held", "program", "run", "shared",
                     "window",
                 ],
             ),

@@ -61,7 +61,16 @@ impl Request {
 
     /// Asks the kernel once. KERNEL: a signal during verification makes it give up with EAGAIN, so that is asked again.
     pub(super) fn ask(&self, log_level: u32) -> Answer {
-        let mut log = vec![0; if log_level == 0 { 0 } else { LOG_BYTES }];
+        let answer = self.ask_with_room(log_level, STATISTICS_BYTES);
+        // KERNEL: 6.18 answers so to a program that it would have accepted, or refused otherwise.
+        if answer.result.as_ref().err() == Some(&Errno::ENOSPC) {
+            return self.ask_with_room(log_level, LOG_BYTES);
+        }
+        answer
+    }
+
+    fn ask_with_room(&self, log_level: u32, room: usize) -> Answer {
+        let mut log = vec![0; if log_level == 0 { 0 } else { room }];
         let attributes = ProgramLoad {
             log_level,
             ..self.attributes
@@ -147,6 +156,9 @@ fn license_text(license: Option<&str>) -> Result<CString> {
 
 const STATISTICS: u32 = 4;
 const TRACE: u32 = 1;
+/// Room for statistics, or one reason. All of it is zeroed and so touched; a larger room would cost more than all else that
+/// a small program needs.
+const STATISTICS_BYTES: usize = 4 * 1024;
 /// Room for what the verifier writes.
 pub(super) const LOG_BYTES: usize = 64 * 1024;
 const ATTEMPTS: u32 = 5;

@@ -1,16 +1,17 @@
 //! Jobs that wait for each other, on the CPUs there are.
 
 use std::collections::VecDeque;
-use std::num::NonZero;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
 /// Does every job and gives the results in the jobs' order. `after` names, by job, the earlier jobs that must be done before it.
 pub(super) fn run<T: Send>(after: &[Vec<usize>], job: impl Fn(usize) -> T + Sync) -> Vec<T> {
+    if after.len() < 2 {
+        return (0..after.len()).map(job).collect();
+    }
     let board = Board::new(after);
-    let threads = thread::available_parallelism().map_or(1, NonZero::get);
     // This thread works as well.
-    let helpers = threads.min(after.len()).saturating_sub(1);
+    let helpers = usable_cpus().min(after.len()).saturating_sub(1);
     let work = || {
         let mut results = Vec::new();
         while let Some(turn) = board.take() {
@@ -34,6 +35,15 @@ pub(super) fn run<T: Send>(after: &[Vec<usize>], job: impl Fn(usize) -> T + Sync
     });
     results.sort_by_key(|(position, _)| *position);
     results.into_iter().map(|(_, result)| result).collect()
+}
+
+/// CPUs this thread may run on. The standard library's answer also counts the cgroup's quota: half a dozen files, read for
+/// longer than a small object takes to load.
+fn usable_cpus() -> usize {
+    rustix::thread::sched_getaffinity(None)
+        .ok()
+        .and_then(|cpus| usize::try_from(cpus.count()).ok())
+        .unwrap_or(1)
 }
 
 /// What is left to do.
