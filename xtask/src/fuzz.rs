@@ -27,6 +27,10 @@ const TARGETS: &[Target] = &[
         name: "program",
         seeds: None,
     },
+    Target {
+        name: "verifier_log",
+        seeds: Some("fuzz/seeds/verifier_log"),
+    },
 ];
 
 /// What makes the compiler insert the counters that libFuzzer reads, and keep its overflow checks.
