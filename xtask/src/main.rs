@@ -3,6 +3,7 @@
 //! Nothing that a user installs depends on this crate. Each task is a module with one `run`.
 
 mod age;
+mod codes;
 mod conformance;
 mod fixtures;
 mod fuzz;
@@ -15,6 +16,8 @@ usage: cargo xtask TASK
 
   fixtures           build the BPF programs that tests and examples use, beside their sources
   fixtures --check   build them into a temporary folder and compare: exit 1 if a byte differs
+  codes              write docs/CODES.md from the tables of codes
+  codes --check      compare it: exit 1 if it differs
   fuzz [SECONDS]     run every fuzz target for a while (60 s each), with the stable compiler: exit 1 on a finding
   conformance [--json] FOLDER          load each program of the kernel's selftests, built in FOLDER, and compare verdict
                                        and diagnosis with what they declare: exit 1 if a bar is missed (needs root)
@@ -27,6 +30,8 @@ fn main() -> ExitCode {
     let outcome = match words[..] {
         ["fixtures"] => fixtures::run(fixtures::Mode::Write),
         ["fixtures", "--check"] => fixtures::run(fixtures::Mode::Check),
+        ["codes"] => codes::run(false),
+        ["codes", "--check"] => codes::run(true),
         ["fuzz"] => fuzz::run(60),
         ["fuzz", seconds] => match seconds.parse() {
             Ok(seconds) => fuzz::run(seconds),

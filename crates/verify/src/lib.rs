@@ -336,7 +336,14 @@ mod tests {
 
     #[test]
     fn a_text_without_a_log_has_no_diagnosis() {
-        for text in ["", "hello", "R0 !read_ok", "processed 3 insns (limit 1)"] {
+        for text in [
+            "",
+            "hello",
+            "R0 !read_ok",
+            "processed 3 insns (limit 1)",
+            // A headline without words.
+            "0: (95) exit\nVerification failed: \nAt:\n",
+        ] {
             let log = PastedLog {
                 text: text.to_owned(),
                 ..PastedLog::default()

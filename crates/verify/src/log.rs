@@ -87,7 +87,8 @@ impl VerifierLog {
             self.source.clone_from(&structured.source);
         }
         if self.reason.is_none() {
-            self.reason = Some(structured.problem.clone());
+            let words = [&structured.problem, &structured.reason];
+            self.reason = words.into_iter().find(|words| !words.is_empty()).cloned();
         }
         self.processed = text.lines().rev().find_map(|line| match Line::of(line) {
             Line::Processed(count) => Some(count),
