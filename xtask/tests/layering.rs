@@ -77,6 +77,7 @@ const MODULES: &[(&str, &[Row])] = &[
                 "program",
                 &["attr", "host", "map", "privilege", "sys", "types"],
             ),
+            ("pin", &["attr", "facts", "host", "map", "program", "sys"]),
             ("socket", &["privilege", "program", "sys"]),
         ],
     ),

@@ -105,6 +105,10 @@ pub(crate) struct RunArgs {
     #[arg(long, value_enum, requires = "pcap")]
     pub(crate) direction: Option<DirectionChoice>,
 
+    /// Use the maps pinned in this folder of a bpffs, and pin there the new ones that the object wants pinned; they stay
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) pin_root: Option<PathBuf>,
+
     /// Print only this map; may be given several times [default: all]
     #[arg(long, value_name = "MAP")]
     pub(crate) watch: Vec<String>,

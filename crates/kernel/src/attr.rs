@@ -20,6 +20,8 @@ pub(crate) enum Command {
     MapDelete,
     MapNextKey,
     ProgramLoad,
+    ObjectPin,
+    ObjectGet,
     ObjectInfo,
     MapFreeze,
 }
@@ -34,6 +36,8 @@ impl Command {
             Self::MapDelete => 3,
             Self::MapNextKey => 4,
             Self::ProgramLoad => 5,
+            Self::ObjectPin => 6,
+            Self::ObjectGet => 7,
             Self::ObjectInfo => 15,
             Self::MapFreeze => 22,
         }
@@ -158,6 +162,21 @@ pub(crate) struct LineRecord {
 const _: () = {
     assert!(size_of::<FunctionRecord>() == 8);
     assert!(size_of::<LineRecord>() == 16);
+};
+
+/// `BPF_OBJ_PIN` and `BPF_OBJ_GET`.
+#[derive(Debug, Clone, Copy, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub(crate) struct ObjectPath {
+    pub(crate) pathname: u64,
+    pub(crate) bpf_fd: u32,
+    pub(crate) file_flags: u32,
+}
+
+const _: () = {
+    assert!(size_of::<ObjectPath>() == 16);
+    assert!(offset_of!(ObjectPath, bpf_fd) == 8);
+    assert!(offset_of!(ObjectPath, file_flags) == 12);
 };
 
 /// `BPF_OBJ_GET_INFO_BY_FD`.
@@ -324,6 +343,8 @@ pub const LAYOUTS: &[Layout] = &[
         fd_array = "fd_array", core_relos = "core_relos", core_relo_rec_size =
         "core_relo_rec_size", log_true_size = "log_true_size", prog_token_fd =
         "prog_token_fd", fd_array_cnt = "fd_array_cnt"),
+    layout!("" &["pathname", "bpf_fd"], ObjectPath:
+        pathname = "pathname", bpf_fd = "bpf_fd", file_flags = "file_flags"),
     layout!("" &["bpf_fd", "info_len"], ObjectInfo:
         bpf_fd = "bpf_fd", info_len = "info_len", info = "info"),
     layout!("bpf_map_info" &["type"], MapInfoReply:

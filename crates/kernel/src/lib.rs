@@ -12,6 +12,7 @@ mod host;
 mod map;
 mod map_error;
 mod mapped;
+mod pin;
 mod privilege;
 mod program;
 mod socket;
@@ -24,6 +25,8 @@ pub use facts::KernelFacts;
 pub use map::{KernelMap, KernelMapInfo};
 pub use program::{KernelProgram, KernelProgramInfo, LoadContext};
 pub use socket::{KernelSocketLink, SocketStatistics};
+
+use std::sync::Arc;
 
 use twinbpf_object::spec::Needs;
 use twinbpf_object::{LinkedProgram, MapSpec, Result, Target};
@@ -43,7 +46,7 @@ use crate::types::KernelTypes;
 /// ```
 #[derive(Debug, Clone)]
 pub struct Kernel {
-    target: Target,
+    target: Arc<Target>,
     types: KernelTypes,
 }
 
@@ -55,14 +58,14 @@ impl Kernel {
     /// If sysfs does not say which CPUs are possible.
     pub fn open() -> Result<Self> {
         Ok(Self {
-            target: host::target()?,
+            target: Arc::new(host::target()?),
             types: KernelTypes::default(),
         })
     }
 
     /// What linking needs to know about this kernel, its types left out.
     pub fn target(&self) -> Target {
-        self.target.clone()
+        Target::clone(&self.target)
     }
 
     /// What linking needs to know about this kernel to serve `needs`. The kernel's types are read only if CO-RE asks for

@@ -247,6 +247,15 @@ impl KernelMap {
         })
     }
 
+    /// A map that exists already, as its definition.
+    pub(crate) fn adopt(fd: sys::MapFd, spec: MapSpec) -> Self {
+        Self {
+            fd: Arc::new(fd),
+            spec: Arc::new(spec),
+            mapped: Arc::default(),
+        }
+    }
+
     fn create_one(spec: &MapSpec, inner: Option<&Self>) -> Result<Self> {
         let cpu_slots = if map_rules::is_per_cpu(spec.kind) {
             host::possible_cpus()

@@ -8,7 +8,7 @@
     reason = "bpf(2) takes addresses; SO_ATTACH_BPF, sockaddr_ll and PACKET_STATISTICS are in no crate"
 )]
 
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::ptr::NonNull;
 use std::time::Duration;
@@ -20,7 +20,7 @@ use zerocopy::IntoBytes;
 
 use crate::attr::{
     Command, FunctionRecord, LineRecord, LinkAddress, MapCreate, MapElement, MapInfoReply,
-    ObjectInfo, PacketStatistics, ProgramInfoReply, ProgramLoad,
+    ObjectInfo, ObjectPath, PacketStatistics, ProgramInfoReply, ProgramLoad,
 };
 
 /// A map's descriptor together with the sizes of its elements.
@@ -58,7 +58,51 @@ pub(crate) fn map_create(request: &MapCreate, cpu_slots: u32) -> Result<MapFd, E
     })
 }
 
+/// Gives a map, program or link a name in a bpffs.
+pub(crate) fn object_pin(object: BorrowedFd<'_>, path: &CStr) -> Result<(), Errno> {
+    let mut request = ObjectPath {
+        pathname: readable(path.to_bytes_with_nul()),
+        bpf_fd: fd_number(object),
+        file_flags: 0,
+    };
+    // SAFETY: the kernel reads the path up to its zero, which a `CStr` has; the struct has no other address.
+    unsafe { bpf(Command::ObjectPin, &mut request) }.map(drop)
+}
+
+/// The map, program or link with this name in a bpffs.
+pub(crate) fn object_get(path: &CStr) -> Result<OwnedFd, Errno> {
+    let mut request = ObjectPath {
+        pathname: readable(path.to_bytes_with_nul()),
+        ..ObjectPath::default()
+    };
+    // SAFETY: the kernel reads the path up to its zero, which a `CStr` has; the struct has no other address. The command
+    // answers with a new descriptor.
+    unsafe { bpf_descriptor(Command::ObjectGet, &mut request) }
+}
+
 impl MapFd {
+    /// Takes a descriptor of a map that exists, with the sizes the kernel says it has. `cpu_slots` is as for [`map_create`].
+    ///
+    /// A descriptor of anything else is `EINVAL`.
+    pub(crate) fn adopt(fd: OwnedFd, cpu_slots: u32) -> Result<(Self, MapInfoReply), Errno> {
+        if !is_map(fd.as_fd()) {
+            return Err(Errno::EINVAL);
+        }
+        let mut map = Self {
+            fd,
+            key_bytes: 0,
+            value_bytes: 0,
+        };
+        let reply = map.info()?;
+        let kind = MapKind::from_number(reply.map_type);
+        let value_bytes = map_rules::value_bytes(kind, reply.value_size, cpu_slots)
+            .and_then(|bytes| usize::try_from(bytes).ok())
+            .ok_or(Errno::E2BIG)?;
+        map.key_bytes = usize::try_from(reply.key_size).map_err(|_| Errno::E2BIG)?;
+        map.value_bytes = value_bytes;
+        Ok((map, reply))
+    }
+
     /// Bytes of a key.
     pub(crate) fn key_bytes(&self) -> usize {
         self.key_bytes
@@ -417,6 +461,13 @@ fn readable(bytes: &[u8]) -> u64 {
 /// The address of bytes that the kernel writes.
 fn writable(bytes: &mut [u8]) -> u64 {
     bytes.as_mut_ptr().expose_provenance() as u64
+}
+
+/// Whether a descriptor is a map. `BPF_OBJ_GET_INFO_BY_FD` answers about programs and links as well, in other words.
+fn is_map(fd: BorrowedFd<'_>) -> bool {
+    let link = std::fs::read_link(format!("/proc/self/fd/{}", fd.as_raw_fd()));
+    // KERNEL: 6.18 writes `anon_inode:bpf-map`, and the same with `bpf_link` and `bpf-prog`.
+    link.is_ok_and(|target| target.as_os_str() == "anon_inode:bpf-map")
 }
 
 /// Descriptors are never negative, so the number is the same without its sign.

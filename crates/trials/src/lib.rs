@@ -16,6 +16,8 @@ pub enum Need {
     Kernel,
     /// The running kernel's types, readable.
     KernelTypes,
+    /// A place for pins.
+    Bpffs,
     /// A kernel that keeps `bpf(2)` from ordinary users, so that missing privileges can be seen.
     ClosedBpf,
     /// Linux 6.18 with pages of 4 KiB, where the rules of maps were observed.
@@ -95,7 +97,7 @@ fn outcome(body: Box<dyn FnOnce() + Send>) -> Result<(), Failed> {
 impl Need {
     fn name(self) -> &'static str {
         match self {
-            Self::Kernel | Self::KernelTypes | Self::ClosedBpf => "kernel",
+            Self::Kernel | Self::KernelTypes | Self::Bpffs | Self::ClosedBpf => "kernel",
             Self::Linux618 => "linux-6.18",
             Self::UserNamespaces => "userns",
             Self::Clang => "clang",
@@ -111,6 +113,14 @@ impl Need {
             Self::KernelTypes => {
                 let is_readable = std::fs::File::open("/sys/kernel/btf/vmlinux").is_ok();
                 (!is_readable).then(|| "needs /sys/kernel/btf/vmlinux".to_owned())
+            }
+            Self::Bpffs => {
+                let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap_or_default();
+                let is_mounted = mounts.lines().any(|line| {
+                    let mut fields = line.split(' ').skip(1);
+                    fields.next() == Some("/sys/fs/bpf") && fields.next() == Some("bpf")
+                });
+                (!is_mounted).then(|| "needs a bpffs at /sys/fs/bpf".to_owned())
             }
             Self::ClosedBpf => {
                 let setting = std::fs::read_to_string("/proc/sys/kernel/unprivileged_bpf_disabled")

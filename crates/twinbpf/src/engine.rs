@@ -1,12 +1,14 @@
 //! The two engines behind one type.
 
+use std::path::Path;
+
 use twinbpf_kernel::{Kernel, KernelMap};
 use twinbpf_object::spec::{InnerMap, Needs};
 use twinbpf_object::{MapSpec, Result, Target};
 use twinbpf_vm::{Vm, VmConfig, VmMap};
 
 use crate::engine_kind::EngineKind;
-use crate::raw_map::{MapHandle, RawMap};
+use crate::raw_map::{MapHandle, RawMap, vm_has_no_pins};
 
 /// Where maps and programs live. Clones are the same engine.
 ///
@@ -82,6 +84,21 @@ impl Engine {
     /// Which attribute breaks which rule of the map's kind, which privilege is missing, or how much memory was asked for.
     pub fn create_map(&self, spec: &MapSpec) -> Result<RawMap> {
         self.create_map_like(spec, None)
+    }
+
+    /// The map with this name in a bpffs; `None` if the name is free. Its definition is what the kernel says.
+    ///
+    /// # Errors
+    ///
+    /// If the name belongs to something else, a privilege is missing, or the engine is a vm, which has no pins.
+    pub fn open_pinned_map(&self, path: &Path) -> Result<Option<RawMap>> {
+        match self {
+            Self::Kernel(_) => {
+                let map = KernelMap::open_pinned(path)?;
+                Ok(map.map(|map| RawMap(MapHandle::Kernel(map))))
+            }
+            Self::Vm(_) => Err(vm_has_no_pins().into()),
+        }
     }
 
     /// Creates a map whose inner maps look like `inner`.

@@ -1,5 +1,7 @@
 //! A loaded program of either engine.
 
+use std::path::Path;
+
 use twinbpf_kernel::{KernelProgram, KernelSocketLink};
 use twinbpf_object::{Code, Diagnosis, Error, ProgramKind, Result};
 use twinbpf_verify::VerifierLog;
@@ -81,6 +83,23 @@ impl Program {
     /// does not say.
     pub fn verified_insns(&self) -> Option<u64> {
         VerifierLog::read(self.verifier_log()?).processed
+    }
+
+    /// Gives the program a name in a bpffs, under which it lives on until the name is removed. Folders in between are made.
+    ///
+    /// # Errors
+    ///
+    /// If the path is not in a bpffs, the name is taken, or the program is a vm's, which ends with its process.
+    pub fn pin(&self, path: &Path) -> Result<()> {
+        match &self.0 {
+            ProgramHandle::Kernel(program) => program.pin(path),
+            ProgramHandle::Vm { program, .. } => {
+                let message = "the vm has no pins: its maps and programs end with the process";
+                Err(Diagnosis::new(Code::PROGRAM_UNSUPPORTED, message)
+                    .in_program(program.name())
+                    .into())
+            }
+        }
     }
 
     /// Attaches the program. It runs until the link is dropped.

@@ -1,9 +1,10 @@
 //! A live map of either engine, in bytes.
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::path::Path;
 
 use twinbpf_kernel::KernelMap;
-use twinbpf_object::{Errno, MapSpec, Result};
+use twinbpf_object::{Code, Diagnosis, Errno, MapSpec, Result};
 use twinbpf_vm::VmMap;
 
 use crate::engine_kind::EngineKind;
@@ -130,6 +131,18 @@ impl RawMap {
         result.map_err(|errno| self.explain(Operation::Update, key, errno))
     }
 
+    /// Gives the map a name in a bpffs, under which it lives on until the name is removed. Folders in between are made.
+    ///
+    /// # Errors
+    ///
+    /// If the path is not in a bpffs, the name is taken, or the map is a vm's, which ends with its process.
+    pub fn pin(&self, path: &Path) -> Result<()> {
+        match &self.0 {
+            MapHandle::Kernel(map) => map.pin(path),
+            MapHandle::Vm(map) => Err(vm_has_no_pins().in_map(&map.spec().name).into()),
+        }
+    }
+
     /// Puts a map into this map of maps, under `key`.
     ///
     /// # Errors
@@ -218,6 +231,13 @@ impl RawMap {
     fn explain(&self, operation: Operation, key: &[u8], errno: Errno) -> twinbpf_object::Error {
         map_error::explain(self.spec(), operation, key, errno)
     }
+}
+
+/// What to say to somebody who wants a vm's map or program to outlive the process.
+pub(crate) fn vm_has_no_pins() -> Diagnosis {
+    let message = "the vm has no pins: its maps and programs end with the process";
+    Diagnosis::new(Code::MAP_UNSUPPORTED, message)
+        .help("load it into the kernel (`--engine kernel`), or without a place for pins")
 }
 
 /// A descriptor as a value that the kernel takes.

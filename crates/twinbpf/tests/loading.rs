@@ -1,10 +1,13 @@
 //! How the façade loads: one program alone, many at once, and what maps hold from the start.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use twinbpf::{Code, Engine, ErrorKind, Linked, NotLoadedReason, Object, ProgramKind};
+use twinbpf::spec::Pinning;
+use twinbpf::{
+    Code, Engine, ErrorKind, Linked, MapKind, MapSpec, NotLoadedReason, Object, ProgramKind,
+};
 use twinbpf_trials::{Case, Need};
 
 type Body = fn(&Engine);
@@ -47,6 +50,26 @@ const KERNEL: &[(&str, Body)] = &[
     ),
 ];
 
+const PINS: &[(&str, fn())] = &[
+    (
+        "what_is_pinned_is_shared_by_loads",
+        what_is_pinned_is_shared_by_loads,
+    ),
+    (
+        "a_pin_that_does_not_fit_is_refused_by_field",
+        a_pin_that_does_not_fit_is_refused_by_field,
+    ),
+    (
+        "nothing_stays_pinned_of_a_load_that_failed",
+        nothing_stays_pinned_of_a_load_that_failed,
+    ),
+    (
+        "a_pin_outside_of_a_bpffs_says_where_there_is_one",
+        a_pin_outside_of_a_bpffs_says_where_there_is_one,
+    ),
+    ("a_pin_knows_what_it_is", a_pin_knows_what_it_is),
+];
+
 fn main() -> ExitCode {
     let kernel = KERNEL.iter().chain(BOTH).map(|(name, body)| {
         let body = *body;
@@ -60,7 +83,19 @@ fn main() -> ExitCode {
             body(&Engine::vm().unwrap());
         })
     });
-    twinbpf_trials::run(kernel.chain(vm).collect())
+    let pins = PINS.iter().map(|(name, body)| {
+        Case::new(
+            &format!("pins::{name}"),
+            &[Need::Kernel, Need::Bpffs],
+            *body,
+        )
+    });
+    let vm_pins = Case::new(
+        "vm::pins_are_refused_by_name",
+        &[],
+        pins_are_refused_by_name,
+    );
+    twinbpf_trials::run(kernel.chain(vm).chain(pins).chain([vm_pins]).collect())
 }
 
 fn fixture(name: &str) -> Object {
@@ -181,4 +216,126 @@ fn maps_and_programs_can_be_put_into_slots_later(engine: &Engine) {
     );
     let error = outer.put_map(&slot(0), outer).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Usage, "{error}");
+}
+
+/// A folder for pins, gone with everything in it at the end.
+struct PinFolder(PathBuf);
+
+impl PinFolder {
+    fn new(name: &str) -> Self {
+        let name = format!("twinbpf-test-{}-{name}", std::process::id());
+        Self(Path::new("/sys/fs/bpf").join(name))
+    }
+}
+
+impl Drop for PinFolder {
+    fn drop(&mut self) {
+        std::fs::remove_dir_all(&self.0).unwrap();
+    }
+}
+
+fn what_is_pinned_is_shared_by_loads() {
+    let folder = PinFolder::new("shared");
+    let engine = Engine::kernel().unwrap();
+    let object = fixture("sockex1_iproute2.bpf.o");
+    let linked = linked(&engine, &object);
+    let first = engine.loader(&linked).pin_root(&folder.0).load().unwrap();
+    first
+        .map::<u32, u64>("my_map")
+        .unwrap()
+        .set(&17, &42)
+        .unwrap();
+    drop(first);
+    assert!(folder.0.join("globals/my_map").exists());
+    let second = engine.loader(&linked).pin_root(&folder.0).load().unwrap();
+    let map = second.map::<u32, u64>("my_map").unwrap();
+    assert_eq!(map.get(&17).unwrap(), Some(42));
+    // Whoever does not ask for pins has a map of his own.
+    let alone = engine.loader(&linked).load().unwrap();
+    let map = alone.map::<u32, u64>("my_map").unwrap();
+    assert_eq!(map.get(&17).unwrap(), Some(0));
+}
+
+fn a_pin_that_does_not_fit_is_refused_by_field() {
+    let folder = PinFolder::new("unfit");
+    let engine = Engine::kernel().unwrap();
+    let mut object = fixture("sockex1_iproute2.bpf.o");
+    let small = linked(&engine, &object);
+    drop(engine.loader(&small).pin_root(&folder.0).load().unwrap());
+    object.map_mut("my_map").unwrap().max_entries = 512;
+    let large = linked(&engine, &object);
+    let error = engine
+        .loader(&large)
+        .pin_root(&folder.0)
+        .load()
+        .unwrap_err();
+    assert_eq!(error.diagnosis().code, Code::PIN_DIFFERS);
+    let text = error.to_string();
+    assert!(
+        text.contains("max_entries is 256, the object wants 512"),
+        "{text}"
+    );
+    assert!(text.contains("globals/my_map"), "{text}");
+}
+
+fn nothing_stays_pinned_of_a_load_that_failed() {
+    let folder = PinFolder::new("failed");
+    std::fs::create_dir(&folder.0).unwrap();
+    let engine = Engine::kernel().unwrap();
+    let mut object = fixture("slots.bpf.o");
+    object.map_mut("jumps").unwrap().pinning = Pinning::ByName;
+    let linked = linked(&engine, &object);
+    engine
+        .loader(&linked)
+        .pin_root(&folder.0)
+        .load()
+        .unwrap_err();
+    assert_eq!(std::fs::read_dir(&folder.0).unwrap().count(), 0);
+    // What was loaded on its own is pinned.
+    engine
+        .loader(&linked)
+        .pin_root(&folder.0)
+        .load_each()
+        .unwrap();
+    assert!(folder.0.join("jumps").exists());
+}
+
+fn a_pin_outside_of_a_bpffs_says_where_there_is_one() {
+    let engine = Engine::kernel().unwrap();
+    let map = MapSpec::new("m", MapKind::Array, 4, 4, 1);
+    let map = engine.create_map(&map).unwrap();
+    let error = map.pin(Path::new("/tmp/no/bpffs/m")).unwrap_err();
+    assert_eq!(error.diagnosis().code, Code::PIN_PATH);
+    assert!(error.diagnosis().help[0].contains("/sys/fs/bpf"), "{error}");
+    assert!(!Path::new("/tmp/no").exists());
+}
+
+fn a_pin_knows_what_it_is() {
+    let folder = PinFolder::new("kinds");
+    let engine = Engine::kernel().unwrap();
+    let loaded = engine.load_object(&fixture("globals.bpf.o")).unwrap();
+    let (program, constants) = (folder.0.join("program"), folder.0.join("constants"));
+    loaded.program("count").unwrap().pin(&program).unwrap();
+    let map = loaded.raw_map(".rodata").unwrap();
+    map.pin(&constants).unwrap();
+    let error = map.pin(&constants).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Exists);
+    let opened = engine.open_pinned_map(&constants).unwrap().unwrap();
+    assert_eq!(opened.spec().flags, map.spec().flags);
+    assert!(opened.spec().is_frozen);
+    assert_eq!(opened.get(&slot(0)).unwrap(), map.get(&slot(0)).unwrap());
+    let error = engine.open_pinned_map(&program).unwrap_err();
+    assert!(error.to_string().contains("is no map"), "{error}");
+    let nothing = folder.0.join("nothing");
+    assert!(engine.open_pinned_map(&nothing).unwrap().is_none());
+}
+
+fn pins_are_refused_by_name() {
+    let engine = Engine::vm().unwrap();
+    let linked = linked(&engine, &fixture("sockex1_iproute2.bpf.o"));
+    let loader = engine.loader(&linked).pin_root(Path::new("/sys/fs/bpf"));
+    let error = loader.load().unwrap_err();
+    assert!(error.is_unsupported());
+    assert_eq!(error.diagnosis().place.map.as_deref(), Some("my_map"));
+    assert!(engine.loader(&linked).load().is_ok());
 }

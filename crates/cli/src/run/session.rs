@@ -29,27 +29,32 @@ impl Session {
         output: &Output,
     ) -> Result<Self> {
         let session = match args.engine {
-            EngineChoice::Kernel => Self::on_kernel(object, hook),
-            EngineChoice::Vm => Self::on_vm(object, hook),
+            EngineChoice::Kernel => Self::on_kernel(args, object, hook),
+            EngineChoice::Vm => Self::on_vm(args, object, hook),
             EngineChoice::Auto if args.pcap.is_some() => {
                 output.talk("engine: vm, because only there a capture can be replayed");
-                Self::on_vm(object, hook)
+                Self::on_vm(args, object, hook)
             }
-            EngineChoice::Auto => Self::on_either(object, hook, output),
+            EngineChoice::Auto => Self::on_either(args, object, hook, output),
         };
         session.map_err(|error| error.in_file(args.object.display().to_string()))
     }
 
-    fn on_kernel(object: &Object, hook: Option<&Hook>) -> Result<Self> {
-        Self::open(&Engine::kernel()?, object, hook)
+    fn on_kernel(args: &RunArgs, object: &Object, hook: Option<&Hook>) -> Result<Self> {
+        Self::open(&Engine::kernel()?, args, object, hook)
     }
 
-    fn on_vm(object: &Object, hook: Option<&Hook>) -> Result<Self> {
-        Self::open(&Engine::vm()?, object, hook)
+    fn on_vm(args: &RunArgs, object: &Object, hook: Option<&Hook>) -> Result<Self> {
+        Self::open(&Engine::vm()?, args, object, hook)
     }
 
-    fn on_either(object: &Object, hook: Option<&Hook>, output: &Output) -> Result<Self> {
-        let refusal = match Self::on_kernel(object, hook) {
+    fn on_either(
+        args: &RunArgs,
+        object: &Object,
+        hook: Option<&Hook>,
+        output: &Output,
+    ) -> Result<Self> {
+        let refusal = match Self::on_kernel(args, object, hook) {
             Ok(session) => {
                 output.talk("engine: kernel, which accepted the object");
                 return Ok(session);
@@ -57,15 +62,20 @@ impl Session {
             Err(error) if error.is_permission() || error.is_unsupported() => error,
             Err(error) => return Err(error),
         };
-        let session = Self::on_vm(object, hook).map_err(|error| {
+        let session = Self::on_vm(args, object, hook).map_err(|error| {
             error.map(|diagnosis| diagnosis.fact("the kernel engine was tried first", &refusal))
         })?;
         output.talk(&format!("engine: vm, because the kernel said: {refusal}"));
         Ok(session)
     }
 
-    fn open(engine: &Engine, object: &Object, hook: Option<&Hook>) -> Result<Self> {
-        let loaded = engine.load_object(object)?;
+    fn open(engine: &Engine, args: &RunArgs, object: &Object, hook: Option<&Hook>) -> Result<Self> {
+        let linked = twinbpf::link(object, &engine.target(&object.needs())?)?;
+        let loader = engine.loader(&linked);
+        let loaded = match &args.pin_root {
+            Some(root) => loader.pin_root(root).load()?,
+            None => loader.load()?,
+        };
         let links = match hook {
             Some(hook) => attach_all(&loaded, hook)?,
             None => Vec::new(),

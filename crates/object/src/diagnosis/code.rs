@@ -101,6 +101,9 @@ codes! {
     MAP_KEY_EXISTS = "M011", Exists, MapOperation, "the key is already in the map";
     VARIABLE_NOT_FOUND = "M012", NotFound, MapOperation, "there is no global variable with this name";
     VARIABLE_SIZE = "M013", Usage, MapOperation, "the value does not fit the global variable";
+    PIN_PATH = "M014", Usage, CreateMap, "the place for a pin is not in a bpffs";
+    PIN_DIFFERS = "M015", Usage, CreateMap, "the pinned map is not what the object defines";
+    PIN_REFUSED = "M016", Io, CreateMap, "a pin could not be made or opened";
     PROGRAM_UNTYPED = "P001", Usage, LoadProgram, "the section name says no program type and none was given";
     PROGRAM_PERMISSION = "P002", Permission, LoadProgram, "no privilege to load this program";
     PROGRAM_UNSUPPORTED = "P003", Unsupported, LoadProgram, "this kernel or engine lacks the program type or a feature it needs";

@@ -4,15 +4,19 @@
 //! plan.rs      what is wanted, and which program waits for which
 //! fit.rs       whether a map that exists already may be used
 //! parallel.rs  jobs that wait for each other
+//! pins.rs      maps shared with the loads before and after
 //! slots.rs     maps and programs put into the maps that hold them
 //! ```
 
 mod fit;
 mod parallel;
+mod pins;
 mod plan;
 mod slots;
 
+use std::path::Path;
 use twinbpf_kernel::LoadContext;
+
 use twinbpf_object::link::LeftOut;
 use twinbpf_object::spec::MapIndex;
 use twinbpf_object::{
@@ -24,6 +28,7 @@ use crate::loaded::{LoadReport, Loaded, NotLoaded, NotLoadedReason, missing};
 use crate::program::{Program, ProgramHandle};
 use crate::raw_map::RawMap;
 
+use pins::Pin;
 use plan::Plan;
 
 /// Loads a linked object. Made by [`Engine::loader`].
@@ -48,6 +53,7 @@ pub struct Loader<'a> {
     linked: &'a Linked,
     reused: Vec<(&'a str, RawMap)>,
     only: Option<Only<'a>>,
+    pin_root: Option<&'a Path>,
 }
 
 /// The one program to load.
@@ -65,6 +71,7 @@ impl Engine {
             linked,
             reused: Vec::new(),
             only: None,
+            pin_root: None,
         }
     }
 
@@ -93,6 +100,15 @@ impl<'a> Loader<'a> {
         self
     }
 
+    /// Uses the maps pinned in this folder of a bpffs instead of creating those that the object wants pinned, if they are
+    /// what the object defines; pins those that are new once everything is loaded. Without this nothing is pinned.
+    ///
+    /// A map that wants to be pinned by name is `ROOT/name`, one that iproute2 shares among all objects `ROOT/globals/name`.
+    pub fn pin_root(mut self, root: &'a Path) -> Self {
+        self.pin_root = Some(root);
+        self
+    }
+
     /// Loads the program with this name and no other, even if loading it is switched off, and creates only the maps it needs.
     /// Slots of prog arrays stay empty.
     pub fn only(mut self, program: &'a str) -> Self {
@@ -112,14 +128,14 @@ impl<'a> Loader<'a> {
     ///
     /// The first refusal in the object's order; further ones are listed among its facts. What was created is gone again.
     pub fn load(self) -> Result<Loaded> {
-        let (loaded, report) = self.load_each()?;
+        let (loaded, report, pins) = self.load_unpinned()?;
         let maps = report.maps.into_iter().map(|each| each.reason);
         let programs = report.programs.into_iter().map(|each| each.reason);
         let slots = report.slots.into_iter().map(|each| each.reason);
         let reasons = maps.chain(programs).chain(slots);
         let mut refused = reasons.filter_map(NotLoadedReason::into_refusal);
         match refused.next() {
-            None => Ok(loaded),
+            None => pins::create(&pins).map(|()| loaded),
             Some(error) => Err(error.map(|diagnosis| {
                 refused.fold(diagnosis, |diagnosis, also| {
                     diagnosis.fact("also refused", also)
@@ -132,10 +148,24 @@ impl<'a> Loader<'a> {
     ///
     /// # Errors
     ///
-    /// If a map given to [`Loader::reuse`] does not fit. Refusals are in the report.
+    /// If a map given to [`Loader::reuse`] or pinned already does not fit, or a new one cannot be pinned. Refusals are in the
+    /// report.
     pub fn load_each(self) -> Result<(Loaded, LoadReport)> {
+        let (loaded, report, pins) = self.load_unpinned()?;
+        pins::create(&pins)?;
+        Ok((loaded, report))
+    }
+
+    /// Loads what can be loaded, and leaves the pins to be made to whoever decides whether that was enough.
+    fn load_unpinned(mut self) -> Result<(Loaded, LoadReport, Vec<Pin>)> {
         self.check_reused()?;
         let plan = Plan::new(self.linked, self.selected()?);
+        if let Some(root) = self.pin_root {
+            let named = self.reused.iter().map(|(name, _)| *name);
+            let open = plan.maps_without(self.linked, named);
+            let pinned = pins::open(self.engine, root, self.linked, &open)?;
+            self.reused.extend(pinned);
+        }
         let maps = self.create_maps(&plan);
         let is_new = |spec: &MapSpec| self.reused_map(spec).is_none();
         let mut slots = slots::put_maps(self.linked, &maps, is_new);
@@ -145,7 +175,20 @@ impl<'a> Loader<'a> {
         }
         let (loaded, mut report) = self.sort(maps, programs);
         report.slots = slots;
-        Ok((loaded, report))
+        let pins = self.pins_of(&loaded);
+        Ok((loaded, report, pins))
+    }
+
+    /// The maps that are new and want to be pinned.
+    fn pins_of(&self, loaded: &Loaded) -> Vec<Pin> {
+        let Some(root) = self.pin_root else {
+            return Vec::new();
+        };
+        let created = loaded.maps.iter().map(|(_, map)| map);
+        created
+            .filter(|map| self.reused_map(map.spec()).is_none())
+            .filter_map(|map| Some((pins::place(root, map.spec())?, map.clone())))
+            .collect()
     }
 
     /// What is live and what is not, each in the object's order.

@@ -4,7 +4,7 @@
 //! the first program that uses it, and programs of another type are refused from then on. Where the users of one prog
 //! array differ, they are loaded in the object's order, so that the outcome does not depend on luck.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use twinbpf_object::spec::SlotContent;
 use twinbpf_object::{HoleKind, Linked, LinkedProgram, MapKind};
@@ -41,6 +41,18 @@ impl Plan {
             maps,
             after,
         }
+    }
+
+    /// By map: whether it is to be created and has none of these names.
+    pub(super) fn maps_without<'a>(
+        &self,
+        linked: &Linked,
+        names: impl Iterator<Item = &'a str>,
+    ) -> Vec<bool> {
+        let names: BTreeSet<&str> = names.collect();
+        let maps = linked.maps.iter().zip(&self.maps);
+        maps.map(|(spec, is_wanted)| *is_wanted && !names.contains(spec.name.as_str()))
+            .collect()
     }
 
     /// The wanted programs by position, and for each, as a position in that list, those that must be done before it.

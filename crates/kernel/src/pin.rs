@@ -1,0 +1,160 @@
+//! Pins: names in a bpffs, by which maps and programs outlive the process that made them.
+//!
+//! Nothing is mounted here and nothing is taken over unseen: a path outside of a bpffs is an error that says how to get one,
+//! and an opened map comes with the attributes the kernel says it has.
+
+use std::ffi::CString;
+use std::fs;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use twinbpf_object::abi::MapFlags;
+use twinbpf_object::{Code, Diagnosis, Errno, Error, ErrorKind, MapKind, MapSpec, Result};
+
+use crate::attr::{MapInfoReply, name_text};
+use crate::facts::KernelFacts;
+use crate::map::KernelMap;
+use crate::program::KernelProgram;
+use crate::{host, sys};
+
+impl KernelMap {
+    /// Gives the map a name in a bpffs, under which it lives on until the name is removed. Directories in between are made.
+    ///
+    /// # Errors
+    ///
+    /// Code M014 if the path is not in a bpffs; kind [`Exists`](ErrorKind::Exists) if the name is taken.
+    pub fn pin(&self, path: &Path) -> Result<()> {
+        let pinned = pin(self.as_fd(), path);
+        pinned.map_err(|error| error.map(|diagnosis| diagnosis.in_map(&self.spec().name)))
+    }
+
+    /// The map with this name in a bpffs; `None` if the name is free.
+    ///
+    /// Its definition is what the kernel says: the name may be cut, and what maps inside look like is not known.
+    ///
+    /// # Errors
+    ///
+    /// If the name belongs to a program or link, or a privilege is missing.
+    pub fn open_pinned(path: &Path) -> Result<Option<Self>> {
+        let opened = sys::object_get(&c_path(path)?);
+        let opened = match opened {
+            Ok(fd) => sys::MapFd::adopt(fd, host::possible_cpus()?),
+            Err(Errno::ENOENT) => return Ok(None),
+            Err(errno) => Err(errno),
+        };
+        let (fd, reply) = opened.map_err(|errno| not_opened(path, errno))?;
+        let is_frozen = is_frozen(fd.as_fd());
+        Ok(Some(Self::adopt(fd, spec_of(&reply, is_frozen))))
+    }
+}
+
+impl KernelProgram {
+    /// Gives the program a name in a bpffs, under which it lives on until the name is removed. Directories in between are made.
+    ///
+    /// # Errors
+    ///
+    /// As [`KernelMap::pin`].
+    pub fn pin(&self, path: &Path) -> Result<()> {
+        let pinned = pin(self.as_fd(), path);
+        pinned.map_err(|error| error.map(|diagnosis| diagnosis.in_program(self.name())))
+    }
+}
+
+fn pin(object: BorrowedFd<'_>, path: &Path) -> Result<()> {
+    let name = c_path(path)?;
+    let folder = path.parent().unwrap_or(Path::new("/"));
+    if !is_in_bpffs(folder) {
+        return Err(outside(path));
+    }
+    fs::create_dir_all(folder).map_err(|error| {
+        let errno = error.raw_os_error().map_or(Errno::EIO, Errno);
+        refused(path, "the folder cannot be made", errno)
+    })?;
+    sys::object_pin(object, &name).map_err(|errno| match errno {
+        Errno::EEXIST => Diagnosis::new(Code::PIN_REFUSED, format!("{} is taken", path.display()))
+            .kind(ErrorKind::Exists)
+            .errno(errno)
+            .help(format!(
+                "reuse what is pinned there, or remove it: rm {}",
+                path.display()
+            ))
+            .into(),
+        _ => refused(path, "the name was refused", errno),
+    })
+}
+
+fn c_path(path: &Path) -> Result<CString> {
+    CString::new(path.as_os_str().as_bytes())
+        .map_err(|_| Diagnosis::new(Code::PIN_PATH, "a path has a zero byte in the middle").into())
+}
+
+/// Whether a folder is in a bpffs; one that does not exist yet would be where its parent is.
+fn is_in_bpffs(folder: &Path) -> bool {
+    let exists = |each: &&Path| fs::exists(each).unwrap_or(false);
+    let nearest = folder.ancestors().find(exists);
+    nearest.is_some_and(|nearest| {
+        rustix::fs::statfs(nearest).is_ok_and(|found| i128::from(found.f_type) == BPFFS_MAGIC)
+    })
+}
+
+fn outside(path: &Path) -> Error {
+    let message = format!("{} is not in a bpffs, where pins live", path.display());
+    let diagnosis = Diagnosis::new(Code::PIN_PATH, message);
+    let mounted = KernelFacts::read().bpffs;
+    match mounted.first() {
+        Some(point) => diagnosis.help(format!("a bpffs is mounted at {}", point.display())),
+        None => diagnosis.help("mount one: sudo mount -t bpf bpf /sys/fs/bpf"),
+    }
+    .into()
+}
+
+fn refused(path: &Path, what: &str, errno: Errno) -> Error {
+    let diagnosis = Diagnosis::new(Code::PIN_REFUSED, format!("{}: {what}", path.display()));
+    with_permission(diagnosis, errno).errno(errno).into()
+}
+
+fn not_opened(path: &Path, errno: Errno) -> Error {
+    let message = match errno {
+        Errno::EINVAL => format!("{} is no map", path.display()),
+        _ => format!("{} cannot be opened", path.display()),
+    };
+    let diagnosis = Diagnosis::new(Code::PIN_REFUSED, message);
+    with_permission(diagnosis, errno).errno(errno).into()
+}
+
+/// KERNEL: 6.18 answers EPERM to names with a dot, which are reserved, and to everybody without a privilege.
+fn with_permission(diagnosis: Diagnosis, errno: Errno) -> Diagnosis {
+    match errno {
+        Errno::EPERM | Errno::EACCES => diagnosis
+            .kind(ErrorKind::Permission)
+            .help("names must not have a dot, and the folder must be writable by this user"),
+        _ => diagnosis,
+    }
+}
+
+fn spec_of(reply: &MapInfoReply, is_frozen: bool) -> MapSpec {
+    let mut spec = MapSpec::new(
+        &name_text(&reply.name),
+        MapKind::from_number(reply.map_type),
+        reply.key_size,
+        reply.value_size,
+        reply.max_entries,
+    );
+    spec.flags = MapFlags(reply.map_flags);
+    spec.extra = reply.map_extra;
+    spec.is_frozen = is_frozen;
+    spec
+}
+
+/// KERNEL: `struct bpf_map_info` does not say so; the descriptor's file in `/proc` does, in a line of its own.
+fn is_frozen(fd: BorrowedFd<'_>) -> bool {
+    let info = fs::read_to_string(format!("/proc/self/fdinfo/{}", fd.as_raw_fd()));
+    info.unwrap_or_default()
+        .lines()
+        .filter_map(|line| line.strip_prefix("frozen:"))
+        .any(|value| value.trim() == "1")
+}
+
+/// `BPF_FS_MAGIC`
+const BPFFS_MAGIC: i128 = 0xcafe_4a11;
