@@ -45,7 +45,7 @@ pub(crate) enum Command {
     /// One row per program; a program that is not accepted has the code of its diagnosis, which `--verbose` prints whole.
     /// Nothing is attached, and nothing stays loaded.
     Check(CheckArgs),
-    /// Say what a code means, or what a verifier's log says
+    /// Say what a code or an error number means, or what a verifier's log says
     ///
     /// A log may be pasted with everything around it: what the loader said, time stamps, the logs of several programs. It need not be
     /// of this machine, and any kernel from 5.4 on will do.

@@ -1,4 +1,4 @@
-//! `twinbpf explain`: what a code means, or what a verifier's log says.
+//! `twinbpf explain`: what a code or an error number means, or what a verifier's log says.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -6,9 +6,10 @@ use std::path::Path;
 
 use clap::Args;
 use serde::Serialize;
+use twinbpf::abi::meanings_of;
 use twinbpf::diagnosis::{CODES, Explanation};
 use twinbpf::verify::{self, PastedLog};
-use twinbpf::{Code, Diagnosis, Error, Result};
+use twinbpf::{Code, Diagnosis, Errno, Error, Result};
 
 use crate::error_document::{ErrorFields, category_name, kind_name, stage_name};
 use crate::exit::Exit;
@@ -18,8 +19,8 @@ use crate::output::{Failure, Output};
 /// What `explain` is told.
 #[derive(Debug, Args)]
 pub(crate) struct ExplainArgs {
-    /// A code such as V001, or a file with a verifier's log in it, or - for standard input
-    #[arg(value_name = "CODE|FILE|-")]
+    /// A code such as V001, an error number such as EINVAL, or a file with a verifier's log in it; - for standard input
+    #[arg(value_name = "CODE|ERRNO|FILE|-")]
     pub(crate) what: String,
 
     /// Print one JSON document
@@ -38,6 +39,9 @@ const MOST_BYTES: u64 = 64 << 20;
 pub(crate) fn explain(args: &ExplainArgs, output: &Output) -> Result<Exit, Failure> {
     if let Some(code) = Code::from_name(&args.what) {
         return explain_code(code, output);
+    }
+    if let Some(errno) = Errno::from_name(&args.what.to_ascii_uppercase()) {
+        return explain_errno(errno, output);
     }
     if looks_like_a_code(&args.what) && !Path::new(&args.what).exists() {
         return Err(unknown_code(&args.what).into());
@@ -106,6 +110,49 @@ fn explain_code(code: Code, output: &Output) -> Result<Exit, Failure> {
     }
     let exit = Exit::of(row.kind);
     text.push_str(&format!("\nexit status: {}", exit.number()));
+    output.data(&text)?;
+    Ok(Exit::Done)
+}
+
+#[derive(Debug, Serialize)]
+struct ErrnoDocument {
+    ok: bool,
+    errno: &'static str,
+    number: i32,
+    meanings: Vec<MeaningFields>,
+}
+
+#[derive(Debug, Serialize)]
+struct MeaningFields {
+    request: &'static str,
+    meaning: &'static str,
+}
+
+/// The same number means different things to different commands of `bpf(2)`.
+fn explain_errno(errno: Errno, output: &Output) -> Result<Exit, Failure> {
+    let name = errno.name().unwrap_or_default();
+    let meanings: Vec<MeaningFields> = meanings_of(errno)
+        .map(|(request, meaning)| MeaningFields {
+            request: request.words(),
+            meaning,
+        })
+        .collect();
+    if output.wants_json() {
+        output.document(&ErrnoDocument {
+            ok: true,
+            errno: name,
+            number: errno.0,
+            meanings,
+        })?;
+        return Ok(Exit::Done);
+    }
+    let mut text = format!("{name} ({}), as the kernel's answer to", errno.0);
+    for each in &meanings {
+        text.push_str(&format!("\n  {}: {}", each.request, each.meaning));
+    }
+    if meanings.is_empty() {
+        text.push_str(" requests of bpf(2): nothing that is known");
+    }
     output.data(&text)?;
     Ok(Exit::Done)
 }

@@ -3,6 +3,7 @@
 //! Since the kernel answers a bare number, the rules of the map's kind are asked afterwards which attribute breaks which of
 //! them. What the rules do not know is said to be unknown, with all attributes listed.
 
+use twinbpf_object::abi::BpfRequest;
 use twinbpf_object::map_rules::{self, MapRefusal};
 use twinbpf_object::{Code, Diagnosis, Errno, Error, ErrorKind, MapKind, MapSpec, Target};
 
@@ -43,7 +44,13 @@ pub(crate) fn explain(spec: &MapSpec, errno: Errno) -> Error {
                 spec.kind
             ),
         ),
-        _ => Diagnosis::new(Code::MAP_CREATE, "the kernel refused to create the map"),
+        _ => Diagnosis::new(
+            Code::MAP_CREATE,
+            match BpfRequest::MapCreate.meaning_of(errno) {
+                Some(meaning) => format!("the kernel refused to create the map: {meaning}"),
+                None => "the kernel refused to create the map".to_owned(),
+            },
+        ),
     };
     let diagnosis = diagnosis.errno(errno);
     match spec.name.as_str() {

@@ -26,7 +26,11 @@ Error: failed to load object file
 ";
 
 pub(crate) fn cases() -> Vec<Case> {
-    let cases: [(&str, fn()); 6] = [
+    let cases: [(&str, fn()); 7] = [
+        (
+            "an_error_number_is_explained_per_command",
+            an_error_number_is_explained_per_command,
+        ),
         (
             "a_code_is_explained_in_any_case",
             a_code_is_explained_in_any_case,
@@ -68,6 +72,25 @@ fn a_code_is_explained_in_any_case() {
     ] {
         assert!(answer.stdout.contains(part), "{part}: {answer:?}");
     }
+}
+
+fn an_error_number_is_explained_per_command() {
+    let workshop = Workshop::new(User::Ordinary);
+    let answer = workshop.run(&["explain", "e2big"]);
+    assert_eq!(answer.status, Some(0), "{answer:?}");
+    for part in [
+        "E2BIG (7)",
+        "loading a program: ",
+        "creating a map: ",
+        "element: the map is full",
+    ] {
+        assert!(answer.stdout.contains(part), "{part}: {answer:?}");
+    }
+    let document = workshop
+        .run(&["explain", "EBUSY", "--json"])
+        .last_document();
+    assert_eq!(document["errno"], "EBUSY");
+    assert!(!document["meanings"].as_array().unwrap().is_empty());
 }
 
 fn a_code_as_json_has_every_field() {

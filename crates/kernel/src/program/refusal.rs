@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use twinbpf_object::abi::AttachKind;
+use twinbpf_object::abi::{AttachKind, BpfRequest};
 use twinbpf_object::{Code, Diagnosis, Errno, Error, LinkedProgram, ProgramKind};
 use twinbpf_verify::VerifierLog;
 
@@ -51,6 +51,12 @@ pub(super) fn refused_unheard(program: &LinkedProgram, kind: ProgramKind, errno:
                 .map_or("none".into(), |attach| attach.to_string()),
         )
         .fact("kernel", host::shown_version(host::kernel_version()))
+        .fact(
+            format!("{errno} here means"),
+            BpfRequest::ProgramLoad
+                .meaning_of(errno)
+                .unwrap_or("nothing that is known"),
+        )
         .help("the attach type may not fit the program type, or the kernel is built without it"),
     };
     diagnosis.errno(errno).into()

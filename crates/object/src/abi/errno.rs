@@ -82,6 +82,12 @@ impl Errno {
             .find(|(number, _)| *number == self.0)
             .map(|(_, name)| *name)
     }
+
+    /// The number with this name: `EINVAL`.
+    pub fn from_name(name: &str) -> Option<Self> {
+        let found = ROWS.iter().find(|(_, known)| *known == name)?;
+        Some(Self(found.0))
+    }
 }
 
 impl fmt::Display for Errno {

@@ -5,6 +5,7 @@
 
 mod attach_kind;
 mod errno;
+mod errno_meaning;
 mod helper;
 mod map_kind;
 mod program_kind;
@@ -12,6 +13,7 @@ mod section;
 
 pub use attach_kind::AttachKind;
 pub use errno::Errno;
+pub use errno_meaning::{BpfRequest, meanings_of};
 pub use helper::{helper_name, helper_number};
 pub use map_kind::{MapFlags, MapKind};
 pub use program_kind::ProgramKind;
