@@ -17,11 +17,16 @@ pub(crate) const MEMLOCK_FREE: u32 = version(5, 11);
 ///
 /// If the kernel does not say which CPUs are possible.
 pub(crate) fn target() -> Result<Target> {
-    Ok(Target::new(
-        possible_cpus()?,
-        u32::try_from(rustix::param::page_size()).unwrap_or(4096),
-        kernel_version(),
-    ))
+    Ok(Target {
+        cpu_slots: possible_cpus()?,
+        ..target_without_cpus()
+    })
+}
+
+/// The same for objects that do not depend on the number of CPUs, which is read from a file.
+pub(crate) fn target_without_cpus() -> Target {
+    let page_size_bytes = u32::try_from(rustix::param::page_size()).unwrap_or(4096);
+    Target::new(0, page_size_bytes, kernel_version())
 }
 
 /// The running kernel's types; `None` if it does not show them.

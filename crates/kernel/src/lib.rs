@@ -26,8 +26,6 @@ pub use map::{KernelMap, KernelMapInfo};
 pub use program::{KernelProgram, KernelProgramInfo, LoadContext};
 pub use socket::{KernelSocketLink, SocketStatistics};
 
-use std::sync::Arc;
-
 use twinbpf_object::spec::Needs;
 use twinbpf_object::{LinkedProgram, MapSpec, Result, Target};
 
@@ -40,32 +38,34 @@ use crate::types::KernelTypes;
 ///
 /// # fn main() -> twinbpf_object::Result<()> {
 /// let kernel = Kernel::open()?;
-/// assert!(kernel.target().cpu_slots >= 1);
+/// assert!(kernel.target()?.cpu_slots >= 1);
 /// # Ok(())
 /// # }
 /// ```
 #[derive(Debug, Clone)]
 pub struct Kernel {
-    target: Arc<Target>,
     types: KernelTypes,
 }
 
 impl Kernel {
-    /// Takes the facts that linking needs. Makes no `bpf(2)` call and needs no privilege.
+    /// Asks nothing yet: facts are read when they are needed. Makes no `bpf(2)` call and needs no privilege.
     ///
     /// # Errors
     ///
-    /// If sysfs does not say which CPUs are possible.
+    /// None today; a system without `bpf(2)` would be one.
     pub fn open() -> Result<Self> {
         Ok(Self {
-            target: Arc::new(host::target()?),
             types: KernelTypes::default(),
         })
     }
 
     /// What linking needs to know about this kernel, its types left out.
-    pub fn target(&self) -> Target {
-        Target::clone(&self.target)
+    ///
+    /// # Errors
+    ///
+    /// If sysfs does not say which CPUs are possible.
+    pub fn target(&self) -> Result<Target> {
+        host::target()
     }
 
     /// What linking needs to know about this kernel to serve `needs`. The kernel's types are read only if CO-RE asks for
@@ -73,9 +73,13 @@ impl Kernel {
     ///
     /// # Errors
     ///
-    /// If the kernel's types are there but cannot be read.
+    /// If the kernel's types are there but cannot be read, or sysfs does not say which CPUs are possible.
     pub fn target_for(&self, needs: &Needs) -> Result<Target> {
-        let mut target = self.target();
+        let mut target = if needs.cpu_slots {
+            host::target()?
+        } else {
+            host::target_without_cpus()
+        };
         if !needs.type_names.is_empty() {
             target.btf = self.types.get()?;
         }

@@ -8,7 +8,6 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::sync::{Arc, OnceLock};
 
 use twinbpf_object::abi::MapFlags;
-use twinbpf_object::map_rules;
 use twinbpf_object::spec::{InnerMap, MapOrigin};
 use twinbpf_object::{Code, Diagnosis, Errno, Error, MapKind, MapSpec, Result};
 
@@ -257,7 +256,7 @@ impl KernelMap {
     }
 
     fn create_one(spec: &MapSpec, inner: Option<&Self>) -> Result<Self> {
-        let cpu_slots = if map_rules::is_per_cpu(spec.kind) {
+        let cpu_slots = if spec.kind.is_per_cpu() {
             host::possible_cpus()
                 .map_err(|error| error.map(|diagnosis| diagnosis.in_map(&spec.name)))?
         } else {

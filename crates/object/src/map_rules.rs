@@ -55,24 +55,13 @@ pub fn check(spec: &MapSpec, host: &Target) -> Result<(), MapRefusal> {
 ///
 /// `None` if that number does not fit 64 bits.
 pub fn value_bytes(kind: MapKind, value_size: u32, cpu_slots: u32) -> Option<u64> {
-    if is_per_cpu(kind) {
+    if kind.is_per_cpu() {
         u64::from(value_size)
             .next_multiple_of(WORD)
             .checked_mul(u64::from(cpu_slots))
     } else {
         Some(u64::from(value_size))
     }
-}
-
-/// Whether every CPU has a value of its own.
-pub fn is_per_cpu(kind: MapKind) -> bool {
-    matches!(
-        kind,
-        MapKind::PerCpuHash
-            | MapKind::PerCpuArray
-            | MapKind::LruPerCpuHash
-            | MapKind::PerCpuCgroupStorage
-    )
 }
 
 /// About how many bytes creating this map allocates at once; 0 where elements are allocated later.

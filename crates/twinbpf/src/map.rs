@@ -3,7 +3,6 @@
 use std::fmt;
 use std::marker::PhantomData;
 
-use twinbpf_object::map_rules;
 use twinbpf_object::{Code, Diagnosis, MapKind, MapSpec, Result};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
@@ -67,7 +66,7 @@ impl<K, V> Map<K, V> {
     /// If `K` or `V` do not have the sizes of the map, or the map keeps one value per CPU slot.
     pub fn new(raw: RawMap) -> Result<Self> {
         let spec = raw.spec();
-        if map_rules::is_per_cpu(spec.kind) {
+        if spec.kind.is_per_cpu() {
             let message = format!(
                 "a map of type {} keeps one value per CPU slot, `{}` is one value",
                 spec.kind,

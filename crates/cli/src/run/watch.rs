@@ -7,7 +7,6 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::{Serialize, Serializer};
-use twinbpf::map_rules::is_per_cpu;
 use twinbpf::spec::Variable;
 use twinbpf::{Code, Diagnosis, Loaded, MapKind, PlainValue, RawMap, Result};
 
@@ -157,7 +156,7 @@ impl Watched {
     /// A value for people: numbers of all CPUs are added up.
     fn shown(&self, value: &[u8]) -> PlainValue {
         let spec = self.map.spec();
-        if !is_per_cpu(spec.kind) {
+        if !spec.kind.is_per_cpu() {
             return PlainValue::from(value);
         }
         let size = usize::try_from(spec.value_size).unwrap_or(usize::MAX);

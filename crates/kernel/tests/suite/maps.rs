@@ -112,7 +112,7 @@ fn slices_of_a_wrong_length_never_reach_the_kernel() {
 }
 
 fn a_per_cpu_value_has_a_slot_for_every_possible_cpu() {
-    let cpus = usize::try_from(Kernel::open().unwrap().target().cpu_slots).unwrap();
+    let cpus = usize::try_from(Kernel::open().unwrap().target().unwrap().cpu_slots).unwrap();
     let map = KernelMap::create_new(MapKind::PerCpuArray, 4, 5, 1).unwrap();
     assert_eq!(map.value_bytes(), 8 * cpus);
     let written: Vec<u8> = (0..cpus)
@@ -194,7 +194,7 @@ fn too_much_memory_says_how_much() {
 fn a_kind_the_kernel_does_not_know_names_the_release_that_does() {
     let error = KernelMap::create_new(MapKind::Other(4000), 4, 4, 1).unwrap_err();
     assert_eq!(error.diagnosis().code, Code::MAP_UNSUPPORTED);
-    if Kernel::open().unwrap().target().kernel_version < 6 << 16 | 19 << 8 {
+    if Kernel::open().unwrap().target().unwrap().kernel_version < 6 << 16 | 19 << 8 {
         let error = KernelMap::create_new(MapKind::InsnArray, 4, 8, 1).unwrap_err();
         assert!(
             error.to_string().contains("came with Linux 6.19"),

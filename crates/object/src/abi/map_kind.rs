@@ -179,6 +179,14 @@ struct Row {
 }
 
 impl MapKind {
+    /// Whether every CPU has a value of its own.
+    pub fn is_per_cpu(self) -> bool {
+        matches!(
+            self,
+            Self::PerCpuHash | Self::PerCpuArray | Self::LruPerCpuHash | Self::PerCpuCgroupStorage
+        )
+    }
+
     /// The kind with this number; [`MapKind::Other`] if the table has none.
     pub fn from_number(number: u32) -> Self {
         ROWS.iter()

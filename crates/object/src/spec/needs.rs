@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Object, ReferenceTo};
-use crate::abi::ProgramKind;
+use super::{InnerMap, MapSpec, Object, ReferenceTo};
+use crate::abi::{MapKind, ProgramKind};
 use crate::btf::{RelocationKind, essential_name};
 
 /// What an object asks for.
@@ -11,6 +11,8 @@ use crate::btf::{RelocationKind, essential_name};
 pub struct Needs {
     /// Names that code refers to and the object does not define, sorted.
     pub externs: Vec<ExternNeed>,
+    /// Whether a map's size depends on how many CPUs there are.
+    pub cpu_slots: bool,
     /// Whether the target's types are needed: for CO-RE, or to find what a program attaches to.
     pub target_types: bool,
     /// Names of the types that CO-RE looks for, flavours cut off, sorted.
@@ -48,6 +50,7 @@ impl Object {
             .flat_map(|function| &function.type_relocations)
             .any(|relocation| relocation.kind != RelocationKind::TypeIdLocal);
         Needs {
+            cpu_slots: self.maps.iter().any(depends_on_cpus),
             externs: externs
                 .into_iter()
                 .map(|(name, is_weak)| ExternNeed {
@@ -75,4 +78,14 @@ impl Object {
             .collect();
         names.into_iter().map(str::to_owned).collect()
     }
+}
+
+fn depends_on_cpus(map: &MapSpec) -> bool {
+    let inner = match &map.inner {
+        Some(InnerMap::Spec(inner)) => Some(&**inner),
+        _ => None,
+    };
+    matches!(map.kind, MapKind::PerfEventArray | MapKind::CpuMap)
+        || map.kind.is_per_cpu()
+        || inner.is_some_and(depends_on_cpus)
 }

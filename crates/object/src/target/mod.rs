@@ -17,7 +17,7 @@ pub use symbols::{KernelSymbols, SymbolAddress};
 /// What linking needs to know about the engine. An argument, so that linking stays pure.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Target {
-    /// Slots of per-CPU maps (possible CPUs).
+    /// Slots of per-CPU maps (possible CPUs); 0 if nobody needs to know.
     pub cpu_slots: u32,
     /// Bytes of a memory page.
     pub page_size_bytes: u32,

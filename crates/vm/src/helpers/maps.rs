@@ -1,6 +1,6 @@
 //! Helpers on maps: lookup, update, delete.
 
-use twinbpf_object::{Errno, MapKind, map_rules};
+use twinbpf_object::{Errno, MapKind};
 
 use crate::fault::FaultKind;
 use crate::maps::Source;
@@ -59,7 +59,7 @@ pub(super) fn lookup_percpu(
     let map = run.map(arguments, 0)?;
     let key = run.memory(arguments, 1, map.key_size(), Need::Read)?;
     let cpu = low_32(arguments.values[2]);
-    let address = if cpu < run.surroundings.cpu_slots && map_rules::is_per_cpu(map.spec().kind) {
+    let address = if cpu < run.surroundings.cpu_slots && map.spec().kind.is_per_cpu() {
         map.lookup_address(key, cpu)
     } else {
         None
