@@ -60,7 +60,10 @@ const MODULES: &[(&str, &[Row])] = &[
             ("places", &["cycle", "detail", "log", "origin", "trace"]),
         ],
     ),
-    ("shm", &[("access", &[]), ("bytes", &["access"])]),
+    (
+        "shm",
+        &[("access", &[]), ("bytes", &["access"]), ("constant", &[])],
+    ),
     (
         "kernel",
         &[

@@ -4,9 +4,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use rustix::process::{Resource, Rlimit, setrlimit};
-use twinbpf_object::btf::Btf;
+use twinbpf_object::btf::{Btf, Bytes};
 use twinbpf_object::spec::ByteOrder;
 use twinbpf_object::{Code, Diagnosis, Error, Result, Target};
+use twinbpf_shm::KernelTypes;
 
 /// Since this version the kernel charges maps to the memory cgroup; before, to `RLIMIT_MEMLOCK`.
 pub(crate) const MEMLOCK_FREE: u32 = version(5, 11);
@@ -35,7 +36,7 @@ pub(crate) fn target_without_cpus() -> Target {
 ///
 /// If they are there but cannot be read.
 pub(crate) fn types() -> Result<Option<Arc<Btf>>> {
-    let bytes = match std::fs::read(TYPES) {
+    let bytes = match KernelTypes::open("vmlinux") {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(error) => {
@@ -43,7 +44,7 @@ pub(crate) fn types() -> Result<Option<Arc<Btf>>> {
             return Err(Error::from(Diagnosis::new(Code::HOST_IO, message)).in_file(TYPES));
         }
     };
-    Btf::parse(&bytes, ByteOrder::HOST)
+    Btf::open(Bytes::new(Arc::new(bytes)), ByteOrder::HOST)
         .map(|btf| Some(Arc::new(btf)))
         .map_err(|error| error.in_file(TYPES))
 }

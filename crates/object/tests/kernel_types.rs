@@ -31,7 +31,7 @@ fn main() -> ExitCode {
 /// Type and field names change only slowly; every expectation here is looked up in the same types, in another way.
 fn programs_are_adapted_to_the_running_kernel() {
     let bytes = std::fs::read("/sys/kernel/btf/vmlinux").unwrap();
-    let btf = Arc::new(Btf::parse(&bytes, ByteOrder::HOST).unwrap());
+    let btf = Arc::new(Btf::open(bytes.into(), ByteOrder::HOST).unwrap());
     let file = include_bytes!("../../../testdata/bpf/core_kernel.bpf.o");
     let target = Target {
         btf: Some(Arc::clone(&btf)),
@@ -101,6 +101,8 @@ fn the_running_kernels_types_are_read_whole() {
     };
     let btf = Btf::parse(&bytes, order).unwrap();
     assert!(btf.len() > 10_000, "{} types", btf.len());
+    let touched = Btf::open(bytes.clone().into(), order).unwrap();
+    assert!(touched == btf, "touched one by one they are the same");
 
     let composites: Vec<&Composite> = btf
         .iter()

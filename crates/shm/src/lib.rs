@@ -1,4 +1,4 @@
-//! Atomic views of memory that somebody else writes: load and store, never a reference.
+//! Atomic views of memory that somebody else writes: load and store, never a reference; and memory that nobody writes.
 //!
 //! A BPF program, the kernel or another CPU may change these bytes at any moment. Rust's `&u64` and `&[u8]` promise the
 //! opposite, so no function here ever forms one. [`SharedBytes`] is a pointer and a length; every access is checked
@@ -10,5 +10,7 @@
 
 mod access;
 mod bytes;
+mod constant;
 
 pub use bytes::{AtomicUpdate, SharedBytes};
+pub use constant::KernelTypes;

@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-use twinbpf_object::btf::Btf;
+use twinbpf_object::btf::{Btf, Bytes};
 use twinbpf_object::spec::ByteOrder;
+use twinbpf_shm::KernelTypes;
 
 use crate::config::{Clock, VmConfig};
 use crate::trace::Trace;
@@ -69,8 +70,9 @@ impl Surroundings {
 
 /// The types of the kernel below, if they can be read.
 pub(crate) fn host_types() -> Option<Arc<Btf>> {
-    let bytes = std::fs::read("/sys/kernel/btf/vmlinux").ok()?;
-    Btf::parse(&bytes, ByteOrder::HOST).ok().map(Arc::new)
+    let bytes = KernelTypes::open("vmlinux").ok()?;
+    let btf = Btf::open(Bytes::new(Arc::new(bytes)), ByteOrder::HOST);
+    btf.ok().map(Arc::new)
 }
 
 fn host_comm() -> String {

@@ -3,15 +3,29 @@
 use twinbpf_kernel::{LAYOUTS, Layout};
 use twinbpf_object::btf::{Btf, Composite, Type};
 use twinbpf_object::spec::ByteOrder;
+use twinbpf_shm::KernelTypes;
 use twinbpf_trials::{Case, Need};
 
 /// The cases of this file.
 pub(crate) fn cases() -> Vec<Case> {
-    vec![Case::new(
-        "layouts::offsets_agree_with_the_running_kernel",
-        &[Need::KernelTypes],
-        offsets_agree_with_the_running_kernel,
-    )]
+    vec![
+        Case::new(
+            "layouts::offsets_agree_with_the_running_kernel",
+            &[Need::KernelTypes],
+            offsets_agree_with_the_running_kernel,
+        ),
+        Case::new(
+            "layouts::the_kernels_types_are_those_that_can_be_read",
+            &[Need::KernelTypes],
+            the_kernels_types_are_those_that_can_be_read,
+        ),
+    ]
+}
+
+fn the_kernels_types_are_those_that_can_be_read() {
+    let types = KernelTypes::open("vmlinux").unwrap();
+    let read = std::fs::read("/sys/kernel/btf/vmlinux").unwrap();
+    assert!(types.as_ref() == read, "{} bytes", read.len());
 }
 
 fn offsets_agree_with_the_running_kernel() {

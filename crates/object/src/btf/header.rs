@@ -7,9 +7,11 @@
 //! Both offsets count from the end of the header. A header longer than 24 bytes is a newer one; what it has in addition does
 //! not change the meaning of what we read.
 
+use std::ops::Range;
+
 use super::malformed;
 use crate::bytes::ByteOrder;
-use crate::bytes::{slice_at, u16_at, u32_at};
+use crate::bytes::{u16_at, u32_at};
 use crate::diagnosis::Result;
 
 /// Where everything is, claimed and not yet checked.
@@ -67,28 +69,23 @@ impl Header {
         Ok(header)
     }
 
-    /// Offset of the types in the BTF.
-    pub(super) fn types_start(&self) -> u64 {
-        self.length.saturating_add(self.types_offset)
-    }
-
-    /// The bytes of the types.
-    pub(super) fn types<'data>(&self, bytes: &'data [u8]) -> Result<&'data [u8]> {
-        slice_at(bytes, self.types_start(), self.types_length).ok_or_else(|| {
+    /// Where the types are.
+    pub(super) fn types(&self, bytes: &[u8]) -> Result<Range<usize>> {
+        let start = self.length.saturating_add(self.types_offset);
+        range_in(bytes, start, self.types_length).ok_or_else(|| {
             let message = format!(
-                "{} bytes of types are announced at {:#x} but the BTF has {} bytes",
+                "{} bytes of types are announced at {start:#x} but the BTF has {} bytes",
                 self.types_length,
-                self.types_start(),
                 bytes.len()
             );
             malformed(8, message)
         })
     }
 
-    /// The strings, which start and end with a NUL.
-    pub(super) fn strings<'data>(&self, bytes: &'data [u8]) -> Result<&'data str> {
-        let start = self.length.saturating_add(self.strings_offset);
-        let found = slice_at(bytes, start, self.strings_length).ok_or_else(|| {
+    /// Where the strings are, which start and end with a NUL.
+    pub(super) fn strings(&self, bytes: &[u8]) -> Result<Range<usize>> {
+        let start = self.strings_start();
+        let found = range_in(bytes, start, self.strings_length).ok_or_else(|| {
             let message = format!(
                 "{} bytes of strings are announced at {start:#x} but the BTF has {} bytes",
                 self.strings_length,
@@ -96,17 +93,41 @@ impl Header {
             );
             malformed(16, message)
         })?;
-        if found.first() != Some(&0) || found.last() != Some(&0) {
+        let strings = bytes.get(found.clone()).unwrap_or_default();
+        if strings.first() != Some(&0) || strings.last() != Some(&0) {
             return Err(malformed(
                 start,
                 "BTF strings must start and end with a NUL",
             ));
         }
-        std::str::from_utf8(found).map_err(|error| {
-            let at = u64::try_from(error.valid_up_to()).unwrap_or(u64::MAX);
-            malformed(start.saturating_add(at), "a BTF string is not UTF-8")
-        })
+        Ok(found)
     }
+
+    /// Checks that all strings are text.
+    pub(super) fn check_text(&self, bytes: &[u8]) -> Result<()> {
+        let start = self.strings_start();
+        let strings = bytes.get(self.strings(bytes)?).unwrap_or_default();
+        match std::str::from_utf8(strings) {
+            Ok(_) => Ok(()),
+            Err(error) => {
+                let at = u64::try_from(error.valid_up_to()).unwrap_or(u64::MAX);
+                Err(malformed(
+                    start.saturating_add(at),
+                    "a BTF string is not UTF-8",
+                ))
+            }
+        }
+    }
+
+    fn strings_start(&self) -> u64 {
+        self.length.saturating_add(self.strings_offset)
+    }
+}
+
+fn range_in(bytes: &[u8], start: u64, length: u64) -> Option<Range<usize>> {
+    let end = usize::try_from(start.checked_add(length)?).ok()?;
+    let start = usize::try_from(start).ok()?;
+    (end <= bytes.len()).then_some(start..end)
 }
 
 const MAGIC: u16 = 0xeb9f;

@@ -1,4 +1,4 @@
-//! The kinds of types: their numbers and what their info words may say.
+//! The kinds of types: their numbers, what their info words may say, and how many bytes they take.
 
 /// The numbers of the kinds.
 pub(super) mod kind {
@@ -25,7 +25,6 @@ pub(super) mod kind {
 
 /// One row per kind: what its info word may say.
 pub(super) struct KindRow {
-    number: u32,
     /// The kernel's name.
     pub(super) name: &'static str,
     /// Whether it can have a name of its own.
@@ -34,48 +33,106 @@ pub(super) struct KindRow {
     pub(super) has_count: bool,
     /// Whether the kind flag means something.
     pub(super) has_flag: bool,
+    /// What follows the three words of every type.
+    pub(super) tail: Tail,
+}
+
+/// What follows the three words of every type.
+#[derive(Clone, Copy)]
+pub(super) enum Tail {
+    /// That many words.
+    Words(u8),
+    /// As many entries as the count says, of that many words each.
+    Entries(u8),
 }
 
 /// The row of a kind; `None` for kinds we do not know.
 pub(super) fn find(number: u32) -> Option<&'static KindRow> {
-    KINDS.iter().find(|row| row.number == number)
+    let position = usize::try_from(number).ok()?.checked_sub(1)?;
+    KINDS.get(position)
 }
 
+/// A type's three words after its name, understood without the table: where the next type starts is asked 100,000 times
+/// for a kernel.
+#[derive(Clone, Copy)]
+pub(super) struct Info {
+    pub(super) kind: u32,
+    /// Number of entries, or the linkage of a function.
+    pub(super) count: u32,
+    pub(super) flag: bool,
+}
+
+impl Info {
+    pub(super) fn of(word: u32) -> Self {
+        Self {
+            kind: word >> 24 & 0x1f,
+            count: word & 0xffff,
+            flag: word >> 31 != 0,
+        }
+    }
+
+    /// Bytes of the whole type; `None` for kinds we do not know.
+    pub(super) fn type_bytes(self) -> Option<usize> {
+        // INVARIANT: there is a row for each of the 32 kinds that the word can say.
+        let (fixed, entry) = *BYTES.get(usize::try_from(self.kind).ok()?)?;
+        let entries = usize::try_from(self.count).ok()? * usize::from(entry);
+        (fixed != 0).then_some(usize::from(fixed) + entries)
+    }
+}
+
+/// Bytes of a type without entries, and of an entry; by kind, all zero where there is no such kind.
+const BYTES: [(u8, u8); 32] = {
+    let mut bytes = [(0, 0); 32];
+    let mut position = 0;
+    while position < KINDS.len() {
+        bytes[position + 1] = match KINDS[position].tail {
+            Tail::Words(words) => (HEAD_BYTES + words * 4, 0),
+            Tail::Entries(words) => (HEAD_BYTES, words * 4),
+        };
+        position += 1;
+    }
+    bytes
+};
+
+/// Every type starts with three words.
+pub(super) const HEAD_BYTES: u8 = 12;
+
 const fn row(
-    number: u32,
     name: &'static str,
     has_name: bool,
     has_count: bool,
     has_flag: bool,
+    tail: Tail,
 ) -> KindRow {
     KindRow {
-        number,
         name,
         has_name,
         has_count,
         has_flag,
+        tail,
     }
 }
 
+/// INVARIANT: in the order of their numbers, from 1 on.
 #[rustfmt::skip]
 const KINDS: &[KindRow] = &[
-    row(kind::INTEGER, "INT", true, false, false),
-    row(kind::POINTER, "PTR", false, false, false),
-    row(kind::ARRAY, "ARRAY", false, false, false),
-    row(kind::STRUCT, "STRUCT", true, true, true),
-    row(kind::UNION, "UNION", true, true, true),
-    row(kind::ENUM, "ENUM", true, true, true),
-    row(kind::FORWARD, "FWD", true, false, true),
-    row(kind::TYPEDEF, "TYPEDEF", true, false, false),
-    row(kind::VOLATILE, "VOLATILE", false, false, false),
-    row(kind::CONST, "CONST", false, false, false),
-    row(kind::RESTRICT, "RESTRICT", false, false, false),
-    row(kind::FUNCTION, "FUNC", true, true, false),
-    row(kind::FUNCTION_PROTOTYPE, "FUNC_PROTO", false, true, false),
-    row(kind::VARIABLE, "VAR", true, false, false),
-    row(kind::DATA_SECTION, "DATASEC", true, true, false),
-    row(kind::FLOAT, "FLOAT", true, false, false),
-    row(kind::DECL_TAG, "DECL_TAG", true, false, true),
-    row(kind::TYPE_TAG, "TYPE_TAG", true, false, true),
-    row(kind::ENUM64, "ENUM64", true, true, true),
+    row("INT", true, false, false, Tail::Words(1)),
+    row("PTR", false, false, false, Tail::Words(0)),
+    row("ARRAY", false, false, false, Tail::Words(3)),
+    row("STRUCT", true, true, true, Tail::Entries(3)),
+    row("UNION", true, true, true, Tail::Entries(3)),
+    row("ENUM", true, true, true, Tail::Entries(2)),
+    row("FWD", true, false, true, Tail::Words(0)),
+    row("TYPEDEF", true, false, false, Tail::Words(0)),
+    row("VOLATILE", false, false, false, Tail::Words(0)),
+    row("CONST", false, false, false, Tail::Words(0)),
+    row("RESTRICT", false, false, false, Tail::Words(0)),
+    row("FUNC", true, true, false, Tail::Words(0)),
+    row("FUNC_PROTO", false, true, false, Tail::Entries(2)),
+    row("VAR", true, false, false, Tail::Words(1)),
+    row("DATASEC", true, true, false, Tail::Entries(3)),
+    row("FLOAT", true, false, false, Tail::Words(0)),
+    row("DECL_TAG", true, false, true, Tail::Words(1)),
+    row("TYPE_TAG", true, false, true, Tail::Words(0)),
+    row("ENUM64", true, true, true, Tail::Entries(3)),
 ];

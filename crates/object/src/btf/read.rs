@@ -1,60 +1,127 @@
-//! From bytes to types, in one pass, with every claim checked.
-//!
-//! ```text
-//! type     0 name   4 info     8 size or target          12 the kind's own entries
-//! info     bit 31: kind flag   bits 24..28: kind   bits 0..15: number of entries (or linkage)
-//! ```
+//! From bytes to a [`Btf`]: an object's is read and checked whole, a target's as far as somebody asks.
 
+use std::sync::Arc;
+
+use super::decode::Decoder;
 use super::header::Header;
-use super::kinds::{self, kind};
-use super::types::{
-    Array, Bitfield, Composite, DataSection, Enumeration, Enumerator, Function, FunctionPrototype,
-    Integer, IntegerEncoding, Linkage, Member, Name, Parameter, SectionVariable, Tag, Type, TypeId,
-    Variable,
-};
-use super::{Btf, malformed};
+use super::kinds::HEAD_BYTES;
+use super::lazy::Lazy;
+use super::types::{Type, TypeId};
+use super::{Btf, Bytes, Model};
 use crate::bytes::ByteOrder;
-use crate::bytes::u32_at;
-use crate::diagnosis::{Error, Result};
+use crate::diagnosis::Result;
 
 impl Btf {
-    /// Reads the bytes of a `.BTF` section, or of `/sys/kernel/btf/vmlinux`.
+    /// Reads and checks all types: for the bytes of an object's `.BTF` section.
     ///
     /// # Errors
     ///
     /// Code O013 with the offset, if the bytes end early, contradict themselves or hold a kind we do not know.
     pub fn parse(bytes: &[u8], order: ByteOrder) -> Result<Self> {
         let header = Header::read(bytes, order)?;
-        let strings = header.strings(bytes)?;
-        let types = header.types(bytes)?;
-        let mut found = Vec::with_capacity(1 + types.len() / HEAD_BYTES);
-        found.push(Type::Void);
-        let reader = Reader {
-            types,
-            start: header.types_start(),
-            strings,
+        header.check_text(bytes)?;
+        let mut btf = Self {
+            bytes: Bytes::new(Arc::new(bytes.to_vec())),
             order,
-            at: 0,
-            found,
-            farthest: FarthestLink::default(),
+            types: header.types(bytes)?,
+            strings: header.strings(bytes)?,
+            base: None,
+            model: Model::Whole(Vec::new()),
         };
+        btf.model = Model::Whole(btf.read_whole()?);
+        Ok(btf)
+    }
+
+    /// Takes the types of a target, such as the bytes of `/sys/kernel/btf/vmlinux`. Nothing but the header is looked at
+    /// now; types are read when they are asked for, and what is damaged is then not there.
+    ///
+    /// # Errors
+    ///
+    /// Code O013 with the offset, if the header contradicts the bytes.
+    pub fn open(bytes: Bytes, order: ByteOrder) -> Result<Self> {
+        Self::open_on(bytes, order, None)
+    }
+
+    /// Takes types that continue others, such as those of a kernel's module in `/sys/kernel/btf`: numbers and names go on
+    /// where those of `base` end.
+    ///
+    /// # Errors
+    ///
+    /// Code O013 with the offset, if the header contradicts the bytes.
+    pub fn open_split(bytes: Bytes, base: Arc<Self>) -> Result<Self> {
+        Self::open_on(bytes, base.order, Some(base))
+    }
+
+    fn open_on(bytes: Bytes, order: ByteOrder, base: Option<Arc<Self>>) -> Result<Self> {
+        let all = bytes.get();
+        let header = Header::read(all, order)?;
+        let (types, strings) = (header.types(all)?, header.strings(all)?);
         Ok(Self {
-            types: reader.read()?,
-            strings: strings.into(),
+            bytes,
+            order,
+            types,
+            strings,
+            base,
+            model: Model::Touched(Arc::new(Lazy::default())),
         })
     }
-}
 
-/// Goes through the types once, front to back.
-struct Reader<'data> {
-    types: &'data [u8],
-    /// Offset of `types` in the BTF, for messages.
-    start: u64,
-    strings: &'data str,
-    order: ByteOrder,
-    at: usize,
-    found: Vec<Type>,
-    farthest: FarthestLink,
+    /// A reader that stands at one type.
+    pub(super) fn decoder(&self, at: usize, number: TypeId) -> Decoder<'_> {
+        Decoder {
+            types: self.own_types(),
+            start: u64::try_from(self.types.start).unwrap_or(u64::MAX),
+            order: self.order,
+            at,
+            number,
+        }
+    }
+
+    fn read_whole(&self) -> Result<Vec<Type>> {
+        let mut decoder = self.decoder(0, TypeId::VOID);
+        let mut found = Vec::with_capacity(1 + self.types.len() / usize::from(HEAD_BYTES));
+        found.push(Type::Void);
+        let mut farthest = FarthestLink::default();
+        while decoder.at < decoder.types.len() {
+            let at = decoder.at;
+            decoder.number = TypeId(u32::try_from(found.len()).unwrap_or(u32::MAX));
+            let next = decoder.decode()?;
+            self.check_names(&decoder, at, &next)?;
+            farthest.note(decoder.number, at, &next);
+            found.push(next);
+        }
+        let count = found.len();
+        if farthest.to.get() >= count {
+            let message = format!(
+                "type {} refers to type {} but the last is [{}]",
+                farthest.from,
+                farthest.to,
+                count - 1
+            );
+            return Err(decoder.error(farthest.at, message));
+        }
+        Ok(found)
+    }
+
+    fn check_names(&self, decoder: &Decoder<'_>, at: usize, found: &Type) -> Result<()> {
+        let mut wrong = None;
+        found.visit_names(&mut |name| {
+            if !self.has_name(name) {
+                wrong = Some(name.0);
+            }
+        });
+        match wrong {
+            None => Ok(()),
+            Some(offset) => {
+                let message = format!(
+                    "type {} has a name at {offset:#x}, where no string of the {} bytes starts",
+                    decoder.number,
+                    self.strings.len()
+                );
+                Err(decoder.error(at, message))
+            }
+        }
+    }
 }
 
 /// The highest number that any type refers to: the only one to compare with how many there are in the end.
@@ -65,358 +132,12 @@ struct FarthestLink {
     at: usize,
 }
 
-/// The three words that every type starts with.
-#[derive(Clone, Copy)]
-struct Head {
-    /// Where it stands in the types.
-    at: usize,
-    name: Name,
-    kind: u32,
-    /// Number of entries, or the linkage of a function.
-    count: u32,
-    flag: bool,
-    size_or_target: u32,
-}
-
-impl Head {
-    fn target(self) -> TypeId {
-        TypeId(self.size_or_target)
-    }
-}
-
-impl Reader<'_> {
-    fn read(mut self) -> Result<Vec<Type>> {
-        while self.at < self.types.len() {
-            let head = self.head()?;
-            self.check_head(head)?;
-            let found = self.body(head)?;
-            self.check_names(head, &found)?;
-            self.note_links(head, &found);
-            self.found.push(found);
-        }
-        let count = self.found.len();
-        if self.farthest.to.get() >= count {
-            let message = format!(
-                "type {} refers to type {} but the last is [{}]",
-                self.farthest.from,
-                self.farthest.to,
-                count - 1
-            );
-            return Err(self.error(self.farthest.at, message));
-        }
-        Ok(self.found)
-    }
-
-    fn head(&mut self) -> Result<Head> {
-        let at = self.at;
-        let name = Name(self.word()?);
-        let info = self.word()?;
-        Ok(Head {
-            at,
-            name,
-            kind: info >> 24 & 0x1f,
-            count: info & 0xffff,
-            flag: info >> 31 != 0,
-            size_or_target: self.word()?,
-        })
-    }
-
-    /// Entries and flags where the kind has none would be something we do not understand.
-    fn check_head(&self, head: Head) -> Result<()> {
-        let number = self.number();
-        let Some(row) = kinds::find(head.kind) else {
-            let message = format!("type {number} is of kind {}, which is not known", head.kind);
-            return Err(self.error(head.at, message));
-        };
-        if !head.name.is_empty() && !row.has_name {
-            let message = format!("type {number} has a name, but {} has none", row.name);
-            return Err(self.error(head.at, message));
-        }
-        if head.count != 0 && !row.has_count {
-            let message = format!(
-                "type {number} has {} entries, but {} has none",
-                head.count, row.name
-            );
-            return Err(self.error(head.at, message));
-        }
-        if head.flag && !row.has_flag {
-            let message = format!("type {number} has the kind flag, but {} has none", row.name);
-            return Err(self.error(head.at, message));
-        }
-        Ok(())
-    }
-
-    fn check_names(&self, head: Head, found: &Type) -> Result<()> {
-        let mut wrong = None;
-        found.visit_names(&mut |name| {
-            let offset = usize::try_from(name.0).unwrap_or(usize::MAX);
-            // The strings end with a NUL, so every text that starts inside them also ends there.
-            if offset >= self.strings.len() || !self.strings.is_char_boundary(offset) {
-                wrong = Some(name.0);
-            }
-        });
-        match wrong {
-            None => Ok(()),
-            Some(offset) => {
-                let message = format!(
-                    "type {} has a name at {offset:#x}, where no string of the {} bytes starts",
-                    self.number(),
-                    self.strings.len()
-                );
-                Err(self.error(head.at, message))
-            }
-        }
-    }
-
-    fn note_links(&mut self, head: Head, found: &Type) {
-        let from = self.number();
+impl FarthestLink {
+    fn note(&mut self, from: TypeId, at: usize, found: &Type) {
         found.visit_links(&mut |to| {
-            if to > self.farthest.to {
-                self.farthest = FarthestLink {
-                    to,
-                    from,
-                    at: head.at,
-                };
+            if to > self.to {
+                *self = Self { to, from, at };
             }
         });
     }
-
-    fn body(&mut self, head: Head) -> Result<Type> {
-        let (name, target, size) = (head.name, head.target(), head.size_or_target);
-        Ok(match head.kind {
-            kind::INTEGER => self.integer(head)?,
-            kind::POINTER => Type::Pointer(target),
-            kind::ARRAY => Type::Array(Array {
-                element: TypeId(self.word()?),
-                index: TypeId(self.word()?),
-                length: self.word()?,
-            }),
-            kind::STRUCT => Type::Struct(self.composite(head)?),
-            kind::UNION => Type::Union(self.composite(head)?),
-            kind::ENUM => self.enumeration(head)?,
-            kind::ENUM64 => self.wide_enumeration(head)?,
-            kind::FORWARD => Type::Forward {
-                name,
-                is_union: head.flag,
-            },
-            kind::TYPEDEF => Type::Typedef { name, target },
-            kind::VOLATILE => Type::Volatile(target),
-            kind::CONST => Type::Const(target),
-            kind::RESTRICT => Type::Restrict(target),
-            kind::FUNCTION => {
-                let linkage = self.linkage(head, head.count)?;
-                Type::Function(Function {
-                    name,
-                    prototype: target,
-                    linkage,
-                })
-            }
-            kind::FUNCTION_PROTOTYPE => self.prototype(head)?,
-            kind::VARIABLE => {
-                let linkage = self.word()?;
-                let linkage = self.linkage(head, linkage)?;
-                Type::Variable(Variable {
-                    name,
-                    target,
-                    linkage,
-                })
-            }
-            kind::DATA_SECTION => self.data_section(head)?,
-            kind::FLOAT => Type::Float { name, size },
-            kind::DECL_TAG => {
-                let component = self.word()?;
-                Type::DeclTag {
-                    tag: Tag {
-                        text: name,
-                        target,
-                        is_attribute: head.flag,
-                    },
-                    component: (component != WHOLE).then_some(component),
-                }
-            }
-            kind::TYPE_TAG => Type::TypeTag(Tag {
-                text: name,
-                target,
-                is_attribute: head.flag,
-            }),
-            other => return Err(self.error(head.at, format!("kind {other} is not known"))),
-        })
-    }
-
-    fn integer(&mut self, head: Head) -> Result<Type> {
-        let [bits, _, bit_offset, encoding] = self.word()?.to_le_bytes();
-        let encoding = match encoding {
-            0 => IntegerEncoding::Unsigned,
-            1 => IntegerEncoding::Signed,
-            2 => IntegerEncoding::Char,
-            4 => IntegerEncoding::Bool,
-            _ => {
-                let message = format!(
-                    "integer {} has the encoding {encoding:#x}, which is not known",
-                    self.number()
-                );
-                return Err(self.error(head.at, message));
-            }
-        };
-        Ok(Type::Integer(Integer {
-            name: head.name,
-            size: head.size_or_target,
-            bits,
-            bit_offset,
-            encoding,
-        }))
-    }
-
-    fn composite(&mut self, head: Head) -> Result<Composite> {
-        let has_bitfields = head.flag;
-        let members = self.entries(head, |[name, target, place]| {
-            // With the kind flag: the width in the highest byte, the offset in the other three.
-            let [width, ..] = place.to_be_bytes();
-            Member {
-                name: Name(name),
-                target: TypeId(target),
-                offset_bits: if has_bitfields {
-                    place & 0x00ff_ffff
-                } else {
-                    place
-                },
-                bitfield: (has_bitfields && width != 0).then_some(Bitfield(width)),
-            }
-        })?;
-        Ok(Composite {
-            name: head.name,
-            size: head.size_or_target,
-            members,
-            has_bitfields,
-        })
-    }
-
-    fn enumeration(&mut self, head: Head) -> Result<Type> {
-        let is_signed = head.flag;
-        let enumerators = self.entries(head, |[name, value]| Enumerator {
-            name: Name(name),
-            value: if is_signed {
-                i64::from(value.cast_signed()).cast_unsigned()
-            } else {
-                u64::from(value)
-            },
-        })?;
-        Ok(Type::Enumeration(Enumeration {
-            name: head.name,
-            size: head.size_or_target,
-            is_signed,
-            is_wide: false,
-            enumerators,
-        }))
-    }
-
-    fn wide_enumeration(&mut self, head: Head) -> Result<Type> {
-        // The low half comes first in both byte orders.
-        let enumerators = self.entries(head, |[name, low, high]| Enumerator {
-            name: Name(name),
-            value: u64::from(high) << 32 | u64::from(low),
-        })?;
-        Ok(Type::Enumeration(Enumeration {
-            name: head.name,
-            size: head.size_or_target,
-            is_signed: head.flag,
-            is_wide: true,
-            enumerators,
-        }))
-    }
-
-    fn prototype(&mut self, head: Head) -> Result<Type> {
-        let parameters = self.entries(head, |[name, target]| Parameter {
-            name: Name(name),
-            target: TypeId(target),
-        })?;
-        Ok(Type::FunctionPrototype(FunctionPrototype {
-            result: head.target(),
-            parameters,
-        }))
-    }
-
-    fn data_section(&mut self, head: Head) -> Result<Type> {
-        let variables = self.entries(head, |[variable, offset, size]| SectionVariable {
-            variable: TypeId(variable),
-            offset,
-            size,
-        })?;
-        Ok(Type::DataSection(DataSection {
-            name: head.name,
-            size: head.size_or_target,
-            variables,
-        }))
-    }
-
-    fn linkage(&self, head: Head, number: u32) -> Result<Linkage> {
-        match number {
-            0 => Ok(Linkage::Static),
-            1 => Ok(Linkage::Global),
-            2 => Ok(Linkage::Extern),
-            _ => {
-                let message = format!(
-                    "type {} has the linkage {number}, which is not known",
-                    self.number()
-                );
-                Err(self.error(head.at, message))
-            }
-        }
-    }
-
-    /// The kind's own entries, of `N` words each.
-    fn entries<const N: usize, T>(
-        &mut self,
-        head: Head,
-        make: impl Fn([u32; N]) -> T,
-    ) -> Result<Vec<T>> {
-        // At most 65,535 entries of at most 12 bytes: the product cannot overflow.
-        let count = usize::try_from(head.count).unwrap_or(usize::MAX);
-        let length = count * N * WORD_BYTES;
-        let rest = self.types.get(self.at..).unwrap_or_default();
-        let Some(bytes) = rest.get(..length) else {
-            let message = format!(
-                "type {} has {count} entries in {length} bytes but {} are left",
-                self.number(),
-                rest.len()
-            );
-            return Err(self.error(head.at, message));
-        };
-        self.at += length;
-        let order = self.order;
-        Ok(bytes
-            .chunks_exact(N * WORD_BYTES)
-            .map(|entry| {
-                make(std::array::from_fn(|word| {
-                    // INVARIANT: `entry` is exactly `N` words long.
-                    u32_at(entry, word * WORD_BYTES, order).unwrap_or_default()
-                }))
-            })
-            .collect())
-    }
-
-    fn word(&mut self) -> Result<u32> {
-        let word = u32_at(self.types, self.at, self.order).ok_or_else(|| {
-            let message = format!("the types end within type {}", self.number());
-            self.error(self.at, message)
-        })?;
-        self.at += WORD_BYTES;
-        Ok(word)
-    }
-
-    /// The number of the type that is being read.
-    fn number(&self) -> TypeId {
-        TypeId(u32::try_from(self.found.len()).unwrap_or(u32::MAX))
-    }
-
-    fn error(&self, at: usize, message: String) -> Error {
-        let at = u64::try_from(at).unwrap_or(u64::MAX);
-        malformed(self.start.saturating_add(at), message)
-    }
 }
-
-const WORD_BYTES: usize = 4;
-/// Fewest bytes of a type: its three words.
-const HEAD_BYTES: usize = 12;
-/// Component of a declaration tag that is about the whole declaration.
-const WHOLE: u32 = u32::MAX;

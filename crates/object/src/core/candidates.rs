@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use crate::btf::{Btf, Type, TypeId, essential_name};
+use crate::btf::{Btf, Search, Type, TypeId, TypeKinds, essential_name};
 
 /// Candidates of each root.
 #[derive(Debug, Default)]
@@ -19,20 +19,16 @@ impl Candidates {
                 wanted.entry(name).or_default().push(*root);
             }
         }
-        let starts = Starts::of(wanted.keys().copied());
-        for (id, kind) in target.iter() {
-            let Some(name) = kind
-                .name()
-                .filter(|name| starts.have(target.start_of(*name)))
+        let names: Vec<&str> = wanted.keys().copied().collect();
+        let search = Search::without_flavours(names.iter().copied()).of(TypeKinds::DATA);
+        for hit in target.search(&search) {
+            let (Some(kind), Some(roots)) = (target.get(hit.id), wanted.get(names[hit.name]))
             else {
-                continue;
-            };
-            let Some(roots) = wanted.get(essential_name(target.text(name))) else {
                 continue;
             };
             for root in roots {
                 if local.get(*root).is_some_and(|root| same_kind(root, kind)) {
-                    found.entry(*root).or_default().push(id);
+                    found.entry(*root).or_default().push(hit.id);
                 }
             }
         }
@@ -48,34 +44,6 @@ impl Candidates {
     pub(super) fn narrow(&mut self, root: TypeId, ids: Vec<TypeId>) {
         self.0.insert(root, ids);
     }
-}
-
-/// The first two bytes of the wanted names: a kernel has over 100,000 names, and nearly all of them differ there.
-struct Starts(Vec<bool>);
-
-impl Starts {
-    fn of<'a>(names: impl Iterator<Item = &'a str>) -> Self {
-        let mut starts = Self(vec![false; 1 << 16]);
-        for name in names {
-            match *name.as_bytes() {
-                [] => {}
-                // In the target such a name may have a flavour.
-                [only] => [0, b'_']
-                    .into_iter()
-                    .for_each(|second| starts.0[position([only, second])] = true),
-                [first, second, ..] => starts.0[position([first, second])] = true,
-            }
-        }
-        starts
-    }
-
-    fn have(&self, start: [u8; 2]) -> bool {
-        self.0[position(start)]
-    }
-}
-
-fn position(start: [u8; 2]) -> usize {
-    usize::from(u16::from_ne_bytes(start))
 }
 
 /// Whether two types are of one kind. Narrow and wide enumerations are one kind here ([`Type::Enumeration`] is both).

@@ -237,7 +237,7 @@ impl Search<'_> {
                     way.members.push(*member);
                     return Ok(Some(way));
                 }
-            } else if self.target.text(member.name) == self.name {
+            } else if self.target.is_named(member.name, self.name) {
                 return Ok(Some(Way {
                     members: vec![*member],
                     is_last: position + 1 == whole.members.len(),

@@ -11,3 +11,4 @@ mod globals;
 mod hostile;
 mod shapes;
 mod support;
+mod touched_types;

@@ -1,0 +1,135 @@
+//! The types of a target: found when first asked for, and kept.
+//!
+//! ```text
+//! index    stretch 0 | stretch 1 | ...      one walk of walk.rs, whose stretches follow each other in number
+//! stretch  page | page | ...                where every 32nd type starts
+//! page     slot | slot | ...                made when one of its types is asked for: where each starts, and the type
+//! ```
+//!
+//! A kernel has 126,000 types (6.18): 4,000 pages, of which a program touches a few dozen.
+
+use std::sync::OnceLock;
+
+use super::Btf;
+use super::search::{Hit, Search};
+use super::types::{Type, TypeId};
+use super::walk::{self, Head, PAGE_TYPES, Stretch, Visit};
+
+/// What was touched.
+#[derive(Default)]
+pub(super) struct Lazy(OnceLock<Index>);
+
+/// Where all types are.
+pub(super) struct Index {
+    stretches: Vec<Pages>,
+    /// The number after the last type.
+    end: usize,
+}
+
+struct Pages {
+    /// The number of the first type.
+    first: usize,
+    count: usize,
+    pages: Vec<Page>,
+}
+
+struct Page {
+    start: u32,
+    slots: OnceLock<Box<[Slot]>>,
+}
+
+struct Slot {
+    at: u32,
+    /// `None` if it is damaged.
+    found: OnceLock<Option<Type>>,
+}
+
+impl Lazy {
+    /// Where all types are.
+    pub(super) fn index(&self, btf: &Btf) -> &Index {
+        self.0.get_or_init(|| {
+            Index::new(
+                walk::walk(btf.own_types(), btf.order, btf.strings_end(), &mut Nobody),
+                btf,
+            )
+        })
+    }
+
+    /// A type by its number.
+    pub(super) fn get(&self, btf: &Btf, id: TypeId) -> Option<&Type> {
+        let index = self.index(btf);
+        let (stretch, position) = index.place(id.get())?;
+        let page = stretch.pages.get(position / PAGE_TYPES)?;
+        let slots = page.slots.get_or_init(|| {
+            walk::page(btf.own_types(), btf.order, page.start)
+                .map(|at| Slot {
+                    at,
+                    found: OnceLock::new(),
+                })
+                .collect()
+        });
+        let slot = slots.get(position % PAGE_TYPES)?;
+        let found = slot.found.get_or_init(|| {
+            let at = usize::try_from(slot.at).ok()?;
+            btf.decoder(at, id).decode().ok()
+        });
+        found.as_ref()
+    }
+
+    /// The types with wanted names. The first search also finds where all types are, in the same walk.
+    pub(super) fn search(&self, btf: &Btf, search: &Search<'_>) -> Vec<Hit> {
+        let mut looking = search.look(btf);
+        let stretches = walk::walk(btf.own_types(), btf.order, btf.strings_end(), &mut looking);
+        let index = self.0.get_or_init(|| Index::new(stretches, btf));
+        looking.hits(|stretch, position| index.number(stretch, position))
+    }
+}
+
+impl Index {
+    fn new(stretches: Vec<Stretch>, btf: &Btf) -> Self {
+        // Number 0 is void, which is not written.
+        let mut end = usize::try_from(btf.first_number().max(1)).unwrap_or(usize::MAX);
+        let stretches = stretches
+            .into_iter()
+            .map(|stretch| {
+                let first = end;
+                end += stretch.count;
+                let page = |start| Page {
+                    start,
+                    slots: OnceLock::new(),
+                };
+                Pages {
+                    first,
+                    count: stretch.count,
+                    pages: stretch.pages.into_iter().map(page).collect(),
+                }
+            })
+            .collect();
+        Self { stretches, end }
+    }
+
+    /// The number after the last type.
+    pub(super) fn end(&self) -> usize {
+        self.end
+    }
+
+    fn place(&self, number: usize) -> Option<(&Pages, usize)> {
+        self.stretches.iter().find_map(|stretch| {
+            let position = number.checked_sub(stretch.first)?;
+            (position < stretch.count).then_some((stretch, position))
+        })
+    }
+
+    fn number(&self, stretch: usize, position: usize) -> Option<TypeId> {
+        let first = self.stretches.get(stretch)?.first;
+        u32::try_from(first + position).ok().map(TypeId)
+    }
+}
+
+/// For a walk that only finds where types are.
+struct Nobody;
+
+impl Visit for Nobody {
+    fn visit(&mut self, _stretch: usize, _position: usize, _head: Head) {}
+    fn restart(&mut self) {}
+}

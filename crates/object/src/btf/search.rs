@@ -1,0 +1,232 @@
+//! Types by name, for many names in one walk.
+//!
+//! A kernel has over 100,000 names, and nearly all differ from the wanted ones in the first four bytes; so a small table
+//! tells which beginnings are wanted, and only names it lets through are read to their end.
+
+use std::collections::HashMap;
+
+use super::kinds::kind;
+use super::types::{Name, Type, TypeId};
+use super::walk::{Head, Visit};
+use super::{Btf, essential_name};
+
+/// Kinds of types, as a set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TypeKinds(u32);
+
+impl TypeKinds {
+    /// All that have names.
+    pub const NAMED: Self = Self(u32::MAX);
+    /// Functions.
+    pub const FUNCTION: Self = Self(1 << kind::FUNCTION);
+    /// Variables.
+    pub const VARIABLE: Self = Self(1 << kind::VARIABLE);
+    /// What data can be declared with: all that have names, but functions, variables and data sections.
+    pub const DATA: Self = Self(
+        1 << kind::INTEGER
+            | 1 << kind::STRUCT
+            | 1 << kind::UNION
+            | 1 << kind::ENUM
+            | 1 << kind::ENUM64
+            | 1 << kind::FORWARD
+            | 1 << kind::TYPEDEF
+            | 1 << kind::FLOAT,
+    );
+
+    /// Those of both sets.
+    #[must_use]
+    pub const fn or(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    fn has(self, number: u32) -> bool {
+        // Tags have a text, which is no name.
+        let is_tag = number == kind::DECL_TAG || number == kind::TYPE_TAG;
+        !is_tag && self.0 >> (number & 31) & 1 != 0
+    }
+}
+
+/// The names that somebody looks for.
+#[derive(Debug, Clone)]
+pub struct Search<'names> {
+    positions: HashMap<&'names str, usize>,
+    kinds: TypeKinds,
+    cuts_flavours: bool,
+    starts: Starts,
+}
+
+/// A type with a wanted name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Hit {
+    /// Which name, by its position among the wanted ones.
+    pub name: usize,
+    /// The type's number.
+    pub id: TypeId,
+}
+
+impl<'names> Search<'names> {
+    /// Types with exactly these names. Of equal names the last counts; types without a name are never found.
+    pub fn exact(names: impl IntoIterator<Item = &'names str>) -> Self {
+        let names = names.into_iter().enumerate();
+        let positions: HashMap<&str, usize> = names
+            .filter(|(_, name)| !name.is_empty())
+            .map(|(position, name)| (name, position))
+            .collect();
+        Self {
+            kinds: TypeKinds::NAMED,
+            cuts_flavours: false,
+            starts: Starts::of(positions.keys().copied()),
+            positions,
+        }
+    }
+
+    /// Types that have these names once their flavours are cut off, as [`essential_name`] does.
+    pub fn without_flavours(names: impl IntoIterator<Item = &'names str>) -> Self {
+        Self {
+            cuts_flavours: true,
+            ..Self::exact(names)
+        }
+    }
+
+    /// Only types of these kinds.
+    #[must_use]
+    pub fn of(self, kinds: TypeKinds) -> Self {
+        Self { kinds, ..self }
+    }
+
+    /// Among types that were all read.
+    pub(super) fn among(&self, btf: &Btf) -> Vec<Hit> {
+        btf.iter()
+            .filter(|(_, found)| self.kinds.has(number_of(found)))
+            .filter_map(|(id, found)| {
+                let name = self.position(btf, found.name()?)?;
+                Some(Hit { name, id })
+            })
+            .collect()
+    }
+
+    /// For a walk over types.
+    pub(super) fn look<'a>(&'a self, btf: &'a Btf) -> Looking<'a, 'names> {
+        Looking {
+            search: self,
+            btf,
+            seen: Vec::new(),
+        }
+    }
+
+    fn position(&self, btf: &Btf, name: Name) -> Option<usize> {
+        if !self.starts.have(btf.starting_at(name)) {
+            return None;
+        }
+        let text = btf.text(name);
+        let wanted = match self.cuts_flavours {
+            true => essential_name(text),
+            false => text,
+        };
+        self.positions.get(wanted).copied()
+    }
+}
+
+/// A search during a walk.
+pub(super) struct Looking<'a, 'names> {
+    search: &'a Search<'names>,
+    btf: &'a Btf,
+    /// Stretch, position there, and which name.
+    seen: Vec<(usize, usize, usize)>,
+}
+
+impl Visit for Looking<'_, '_> {
+    #[inline]
+    fn visit(&mut self, stretch: usize, position: usize, head: Head) {
+        if head.name != 0
+            && self.search.kinds.has(head.info.kind)
+            && let Some(name) = self.search.position(self.btf, Name(head.name))
+        {
+            self.seen.push((stretch, position, name));
+        }
+    }
+
+    fn restart(&mut self) {
+        self.seen.clear();
+    }
+}
+
+impl Looking<'_, '_> {
+    /// What was found, by number.
+    pub(super) fn hits(self, number: impl Fn(usize, usize) -> Option<TypeId>) -> Vec<Hit> {
+        let mut hits: Vec<Hit> = self
+            .seen
+            .into_iter()
+            .filter_map(|(stretch, position, name)| {
+                let id = number(stretch, position)?;
+                Some(Hit { name, id })
+            })
+            .collect();
+        hits.sort_unstable_by_key(|hit| hit.id);
+        hits
+    }
+}
+
+/// The first four bytes of the wanted names, as a set that may say yes in vain.
+#[derive(Debug, Clone)]
+struct Starts(Box<[u64; STARTS / 64]>);
+
+const STARTS: usize = 1 << 13;
+
+impl Starts {
+    fn of<'a>(names: impl Iterator<Item = &'a str>) -> Self {
+        let mut starts = Self(Box::new([0; STARTS / 64]));
+        for name in names {
+            // A shorter name ends, or goes on with the underscores of a flavour.
+            for filler in [b"\0\0\0\0", b"____"] {
+                let mut start = *filler;
+                start
+                    .iter_mut()
+                    .zip(name.bytes())
+                    .for_each(|(to, byte)| *to = byte);
+                let position = position(start);
+                starts.0[position / 64] |= 1 << (position % 64);
+            }
+        }
+        starts
+    }
+
+    /// Whether a wanted name may start like this.
+    #[inline]
+    fn have(&self, from_name: &[u8]) -> bool {
+        let Some(start) = from_name.first_chunk::<4>() else {
+            // The last name of all.
+            return true;
+        };
+        let start = match start {
+            [only, 0, ..] => [*only, 0, 0, 0],
+            [first, second, 0, _] => [*first, *second, 0, 0],
+            all => *all,
+        };
+        let position = position(start);
+        self.0[position / 64] >> (position % 64) & 1 != 0
+    }
+}
+
+/// Any spread does that is the same every time; this is the golden ratio's.
+fn position(start: [u8; 4]) -> usize {
+    let spread = u32::from_le_bytes(start).wrapping_mul(0x9e37_79b9);
+    usize::try_from(spread >> (32 - STARTS.ilog2())).unwrap_or(0) % STARTS
+}
+
+/// The number of a type's kind, for kinds that have names.
+fn number_of(found: &Type) -> u32 {
+    match found {
+        Type::Integer(_) => kind::INTEGER,
+        Type::Struct(_) => kind::STRUCT,
+        Type::Union(_) => kind::UNION,
+        Type::Enumeration(_) => kind::ENUM,
+        Type::Forward { .. } => kind::FORWARD,
+        Type::Typedef { .. } => kind::TYPEDEF,
+        Type::Function(_) => kind::FUNCTION,
+        Type::Variable(_) => kind::VARIABLE,
+        Type::DataSection(_) => kind::DATA_SECTION,
+        Type::Float { .. } => kind::FLOAT,
+        _ => 0,
+    }
+}
