@@ -72,8 +72,8 @@ pub use walk::RawEntries;
 pub use twinbpf_kernel::{Kernel, KernelFacts};
 pub use twinbpf_object::link::{link, link_each};
 pub use twinbpf_object::{
-    AttachKind, Code, Diagnosis, Errno, Error, ErrorKind, Insn, Linked, LinkedProgram, MapKind,
-    MapSpec, Object, ProgramKind, ProgramSpec, Result, Target, abi, btf, diagnosis, insn,
+    AttachKind, Code, Diagnosis, Errno, Error, ErrorKind, Insn, InsnIndex, Linked, LinkedProgram,
+    MapKind, MapSpec, Object, ProgramKind, ProgramSpec, Result, Target, abi, btf, diagnosis, insn,
     map_rules, spec,
 };
 pub use twinbpf_verify as verify;

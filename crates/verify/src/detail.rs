@@ -15,6 +15,7 @@ pub(crate) fn detail(code: Code, words: &str) -> Option<String> {
         Code::CONTEXT_ACCESS => context(words),
         Code::STACK_BOUNDS => stack(words),
         Code::NULL_NOT_TESTED => null(words),
+        Code::NOT_A_POINTER => not_a_pointer(words),
         Code::NULL_ARGUMENT => null_argument(words),
         Code::HELPER_NOT_ALLOWED => helper(words),
         Code::KFUNC_NOT_ALLOWED => kfunc(words),
@@ -94,6 +95,8 @@ fn stack(words: &str) -> Option<String> {
         "above the frame's end"
     } else if offset < -512 {
         "beyond the 512 bytes of the stack"
+    } else if offset.checked_add(size)? > 0 {
+        "which is more than there is"
     } else {
         return None;
     };
@@ -111,6 +114,16 @@ fn null(words: &str) -> Option<String> {
     Some(format!(
         "{register} is {} and used without a null test",
         kind_in_words(kind)?
+    ))
+}
+
+/// `R7 invalid mem access 'scalar'`
+fn not_a_pointer(words: &str) -> Option<String> {
+    let (register, rest) = words.split_once(" invalid mem access '")?;
+    let register = register_name(register)?;
+    let kind = kind_in_words(rest.split('\'').next()?)?;
+    Some(format!(
+        "{register} is {kind}, and it is used as an address"
     ))
 }
 
@@ -227,6 +240,17 @@ fn too_complex(words: &str) -> Option<String> {
     Some(format!(
         "{} branches are open at once, mostly in a loop that does not converge",
         grouped(count)
+    ))
+}
+
+/// libbpf puts its own words where the verifier found a CO-RE relocation without an answer:
+/// `failed to resolve CO-RE relocation <byte_off> [5] struct task_struct.gone (0:1 @ offset 4)`
+pub(crate) fn missing_of_libbpf(words: &str) -> Option<String> {
+    let rest = after(words, "failed to resolve CO-RE relocation ")?;
+    let (_, rest) = rest.split_once("] ")?;
+    let name = rest.split(" (").next()?;
+    Some(format!(
+        "the kernel's types have no `{name}`, or not as the program expects it"
     ))
 }
 
@@ -347,73 +371,85 @@ pub(crate) fn grouped(count: i64) -> String {
 mod tests {
     use super::*;
 
+    /// Code, words, and what is said.
+    const CASES: &[(Code, &str, &str)] = &[
+        (
+            Code::PACKET_BOUNDS,
+            "invalid access to packet, off=23 size=1, R1(id=0,off=23,r=14); R1 offset is outside of the packet",
+            "1 byte is accessed at offset 23 of the packet, where only 14 bytes are proven to exist",
+        ),
+        (
+            Code::PACKET_BOUNDS,
+            "invalid access to packet, off=0 size=8, R3(id=1,off=0,r=0)",
+            "8 bytes are accessed at offset 0 behind a variable position in the packet, where no byte there is proven to \
+                 exist",
+        ),
+        (
+            Code::MAP_VALUE_BOUNDS,
+            "invalid access to map value, value_size=8 off=8 size=8; R0 min value is outside of the allowed memory range",
+            "8 bytes are accessed at offset 8 of a map value of 8 bytes",
+        ),
+        (
+            Code::INDEX_TOO_LARGE,
+            "invalid access to memory, mem_size=4 off=255 size=1; R0 max value is outside",
+            "1 byte is accessed up to offset 255 of a memory area of 4 bytes",
+        ),
+        (
+            Code::NULL_NOT_TESTED,
+            "R0 invalid mem access 'map_value_or_null'",
+            "r0 is a map value that may be null and used without a null test",
+        ),
+        (
+            Code::HELPER_NOT_ALLOWED,
+            "program of this type cannot use helper bpf_redirect#23",
+            "helper bpf_redirect is not available to this program type",
+        ),
+        (
+            Code::HELPER_NOT_ALLOWED,
+            "invalid func unknown#9999",
+            "this kernel has no helper number 9999",
+        ),
+        (
+            Code::HELPER_ARGUMENT,
+            "R1 type=scalar expected=map_ptr",
+            "r1 is a number, and the call expects a map",
+        ),
+        (
+            Code::NOT_A_POINTER,
+            "R7 invalid mem access 'scalar'",
+            "r7 is a number, and it is used as an address",
+        ),
+        (
+            Code::STACK_BOUNDS,
+            "invalid write to stack R3 off=-1 size=8",
+            "8 bytes at offset -1 from the frame's end are written, which is more than there is",
+        ),
+        (
+            Code::RETURN_RANGE,
+            "At program exit the register R0 has smin=5 smax=5 should have been in [0, 1]",
+            "the return value is 5, and 0 to 1 is allowed",
+        ),
+        (
+            Code::STACK_BOUNDS,
+            "invalid read from stack R10 off=-520 size=8",
+            "8 bytes at offset -520 from the frame's end are read, beyond the 512 bytes of the stack",
+        ),
+        (
+            Code::TOO_MANY_INSNS,
+            "BPF program is too large. Processed 1000001 insn",
+            "the verifier gave up after 1,000,001 steps",
+        ),
+        (
+            Code::STACK_TOO_LARGE,
+            "combined stack size of 2 calls is 544. Too large",
+            "2 functions that call each other need 544 bytes of stack together, and 512 are allowed",
+        ),
+    ];
+
     #[test]
     fn numbers_are_put_into_plain_words() {
-        let cases = [
-            (
-                Code::PACKET_BOUNDS,
-                "invalid access to packet, off=23 size=1, R1(id=0,off=23,r=14); R1 offset is outside of the packet",
-                "1 byte is accessed at offset 23 of the packet, where only 14 bytes are proven to exist",
-            ),
-            (
-                Code::PACKET_BOUNDS,
-                "invalid access to packet, off=0 size=8, R3(id=1,off=0,r=0)",
-                "8 bytes are accessed at offset 0 behind a variable position in the packet, where no byte there is proven to \
-                 exist",
-            ),
-            (
-                Code::MAP_VALUE_BOUNDS,
-                "invalid access to map value, value_size=8 off=8 size=8; R0 min value is outside of the allowed memory range",
-                "8 bytes are accessed at offset 8 of a map value of 8 bytes",
-            ),
-            (
-                Code::INDEX_TOO_LARGE,
-                "invalid access to memory, mem_size=4 off=255 size=1; R0 max value is outside",
-                "1 byte is accessed up to offset 255 of a memory area of 4 bytes",
-            ),
-            (
-                Code::NULL_NOT_TESTED,
-                "R0 invalid mem access 'map_value_or_null'",
-                "r0 is a map value that may be null and used without a null test",
-            ),
-            (
-                Code::HELPER_NOT_ALLOWED,
-                "program of this type cannot use helper bpf_redirect#23",
-                "helper bpf_redirect is not available to this program type",
-            ),
-            (
-                Code::HELPER_NOT_ALLOWED,
-                "invalid func unknown#9999",
-                "this kernel has no helper number 9999",
-            ),
-            (
-                Code::HELPER_ARGUMENT,
-                "R1 type=scalar expected=map_ptr",
-                "r1 is a number, and the call expects a map",
-            ),
-            (
-                Code::RETURN_RANGE,
-                "At program exit the register R0 has smin=5 smax=5 should have been in [0, 1]",
-                "the return value is 5, and 0 to 1 is allowed",
-            ),
-            (
-                Code::STACK_BOUNDS,
-                "invalid read from stack R10 off=-520 size=8",
-                "8 bytes at offset -520 from the frame's end are read, beyond the 512 bytes of the stack",
-            ),
-            (
-                Code::TOO_MANY_INSNS,
-                "BPF program is too large. Processed 1000001 insn",
-                "the verifier gave up after 1,000,001 steps",
-            ),
-            (
-                Code::STACK_TOO_LARGE,
-                "combined stack size of 2 calls is 544. Too large",
-                "2 functions that call each other need 544 bytes of stack together, and 512 are allowed",
-            ),
-        ];
-        for (code, words, expected) in cases {
-            assert_eq!(detail(code, words).as_deref(), Some(expected), "{words}");
+        for (code, words, expected) in CASES {
+            assert_eq!(detail(*code, words).as_deref(), Some(*expected), "{words}");
         }
     }
 

@@ -72,9 +72,12 @@ fn complete(mut diagnosis: Diagnosis, reading: &Reading<'_>, insns: &[Insn]) -> 
         diagnosis = diagnosis.help(reason.help());
     }
     diagnosis = add_structured(diagnosis, log);
+    if let Some(missing) = detail::missing_of_libbpf(&words) {
+        diagnosis = unavailable(diagnosis, &missing);
+    }
     diagnosis.place.insn = at;
     diagnosis = places::add(diagnosis, reading, &words);
-    if diagnosis.category.is_some() {
+    if diagnosis.code != Code::VERIFIER_REJECTED {
         diagnosis = diagnosis.fact("verifier", words);
     }
     if let Some(steps) = log.processed {

@@ -144,7 +144,12 @@ fn is_states(line: &str) -> bool {
 }
 
 /// Lines that are neither instructions nor reasons.
-const REMARKS: [&str; 16] = [
+const REMARKS: [&str; 21] = [
+    "HINT: ",
+    "Traceback ",
+    "Caused by:",
+    "Error: ",
+    "libbpf: ",
     "verification time ",
     "stack depth ",
     "insns_processed ",

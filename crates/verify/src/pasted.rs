@@ -27,7 +27,26 @@ pub fn find(text: &str) -> Vec<PastedLog> {
         part.read(line, &mut logs);
     }
     part.end(&mut logs);
+    if !logs.iter().any(|log| has_insn(&log.text)) {
+        logs.extend(text.lines().filter_map(in_one_line));
+    }
     logs
+}
+
+/// Go programs print one line: `permission denied: 6: (79) r1 = *(u64 *)(r0 +0): R0 invalid mem access 'scalar' (9 line(s) omitted)`
+fn in_one_line(line: &str) -> Option<PastedLog> {
+    let (line, _) = line.rsplit_once(" line(s) omitted)")?;
+    let (line, _) = line.rsplit_once(" (")?;
+    let mut rest = line;
+    // What stands before the instruction is what was being done.
+    while !matches!(Line::of(rest), Line::Insn { .. }) {
+        rest = rest.split_once(": ")?.1;
+    }
+    let (insn, reason) = rest.rsplit_once(": ")?;
+    Some(PastedLog {
+        text: format!("{insn}\n{reason}\n"),
+        ..PastedLog::default()
+    })
 }
 
 /// Lines since the last log.
@@ -215,6 +234,18 @@ mod tests {
         assert_eq!(logs[0].program.as_deref(), Some("count"));
         assert_eq!(logs[0].errno, Some(Errno::EACCES));
         assert_eq!(logs[0].text, LOG);
+    }
+
+    #[test]
+    fn a_log_cut_to_one_line_is_taken_apart() {
+        let line = "load program: permission denied: 1030: (71) r1 = *(u8 *)(r9 +23): R9 invalid mem access 'inv' (646 line(s) omitted)\n";
+        let logs = find(line);
+        let last = logs.last().unwrap();
+        assert_eq!(
+            last.text,
+            "1030: (71) r1 = *(u8 *)(r9 +23)\nR9 invalid mem access 'inv'\n"
+        );
+        assert_eq!(in_one_line("nothing (3 line(s) omitted)"), None);
     }
 
     #[test]

@@ -86,8 +86,7 @@ fn add_register(
         let label = match making {
             Making::Returned => format!("r{register} is what this call returns"),
             Making::Lost => "this call leaves nothing in r1 to r5".to_owned(),
-            Making::Loaded => format!("r{register} is loaded here"),
-            Making::Written => format!("r{register} is set here"),
+            Making::Loaded | Making::Written => format!("r{register} comes from here"),
         };
         places.add(at, label);
     }

@@ -1,6 +1,8 @@
 //! One program loaded alone.
 
-use twinbpf::{Engine, Error, LoadReport, MapKind, NotLoadedReason, Object, ProgramSpec};
+use twinbpf::{
+    Engine, Error, Linked, LinkedProgram, LoadReport, MapKind, NotLoadedReason, Object, ProgramSpec,
+};
 
 use super::declared::Declared;
 
@@ -8,8 +10,8 @@ use super::declared::Declared;
 #[derive(Debug, Clone)]
 pub(super) enum Outcome {
     Accepted,
-    /// Refused by the verifier, with its diagnosis.
-    Refused(Error),
+    /// Refused by the verifier, with its diagnosis, and the program as it was linked.
+    Refused(Error, Option<Box<LinkedProgram>>),
     /// The verifier was not asked: something else is missing.
     NotAsked(String),
 }
@@ -31,19 +33,19 @@ pub(super) fn load_alone(
     alone.programs = vec![wanted];
     give_sizes(&mut alone);
     match try_load(engine, &alone) {
-        Ok(report) => outcome_of(report),
+        Ok((linked, report)) => outcome_of(linked, report),
         Err(error) => not_asked(&error),
     }
 }
 
-fn try_load(engine: &Engine, object: &Object) -> twinbpf::Result<LoadReport> {
+fn try_load(engine: &Engine, object: &Object) -> twinbpf::Result<(Linked, LoadReport)> {
     let target = engine.target(&object.needs())?;
     let linked = twinbpf::link_each(object, &target)?;
     let (_, report) = engine.loader(&linked).load_each()?;
-    Ok(report)
+    Ok((linked, report))
 }
 
-fn outcome_of(report: LoadReport) -> Outcome {
+fn outcome_of(linked: Linked, report: LoadReport) -> Outcome {
     let refused_map = report.maps.first().map(ToString::to_string);
     match report
         .programs
@@ -54,7 +56,9 @@ fn outcome_of(report: LoadReport) -> Outcome {
         None => Outcome::Accepted,
         Some(NotLoadedReason::Refused(error) | NotLoadedReason::NotLinked(error)) => {
             match error.diagnosis().kernel_text {
-                Some(_) => Outcome::Refused(error),
+                Some(_) => {
+                    Outcome::Refused(error, linked.programs.into_iter().next().map(Box::new))
+                }
                 None => not_asked(&error),
             }
         }

@@ -1,6 +1,7 @@
 //! One program judged: verdict, line, code.
 
-use twinbpf::{Code, Diagnosis, ProgramSpec};
+use twinbpf::diagnosis::SourceLine;
+use twinbpf::{Code, Diagnosis, InsnIndex, LinkedProgram, ProgramSpec};
 
 use super::attempt::Outcome;
 use super::declared::{Declared, Verdict};
@@ -54,7 +55,10 @@ impl Judged {
         match outcome {
             Outcome::Accepted => judged.verdict = Some(Verdict::Accepted),
             Outcome::NotAsked(why) => judged.not_asked = Some(why.clone()),
-            Outcome::Refused(error) => judged.refused(error.diagnosis(), declared),
+            Outcome::Refused(error, linked) => {
+                judged.refused(error.diagnosis(), declared);
+                judged.line = line_agreement(error.diagnosis(), linked.as_deref());
+            }
         }
         judged
     }
@@ -62,7 +66,6 @@ impl Judged {
     fn refused(&mut self, diagnosis: &Diagnosis, declared: &Declared) {
         self.verdict = Some(Verdict::Refused);
         self.code = Some(diagnosis.code);
-        self.line = line_agreement(diagnosis);
         let fact = diagnosis.facts.iter().find(|fact| fact.label == "verifier");
         self.words = fact.map_or_else(|| diagnosis.message.clone(), |fact| fact.value.clone());
         if self.declared == Some(Verdict::Refused) {
@@ -87,16 +90,18 @@ fn code_agreement(code: Code, messages: &[String]) -> Option<Agreement> {
 }
 
 /// The kernel prints a source line before the first instruction of it, so the last one printed is that of the last instruction.
-fn line_agreement(diagnosis: &Diagnosis) -> Option<Agreement> {
+/// Where it has no lines, the object's own say which one is meant.
+fn line_agreement(diagnosis: &Diagnosis, linked: Option<&LinkedProgram>) -> Option<Agreement> {
     let log = diagnosis.kernel_text.as_deref()?;
-    let (_, wanted) = stop_of(log)?;
-    let found = diagnosis.place.source.as_ref().map_or_else(
-        || "no line".to_owned(),
-        |source| {
-            let file = source.file.rsplit('/').next().unwrap_or_default();
-            format!("{file}:{}", source.line)
-        },
-    );
+    let (insn, printed) = stop_of(log)?;
+    let own = || {
+        linked?
+            .source_line(InsnIndex(insn))
+            .map(|source| shown(&source))
+    };
+    let wanted = printed.or_else(own)?;
+    let found = diagnosis.place.source.as_ref();
+    let found = found.map_or_else(|| "no line".to_owned(), shown);
     Some(if wanted == found {
         Agreement::Yes
     } else {
@@ -104,8 +109,14 @@ fn line_agreement(diagnosis: &Diagnosis) -> Option<Agreement> {
     })
 }
 
+/// Logs name the file without its folders.
+fn shown(source: &SourceLine) -> String {
+    let file = source.file.rsplit('/').next().unwrap_or_default();
+    format!("{file}:{}", source.line)
+}
+
 /// The last instruction of a trace, and the source line printed last, as `file:line`.
-fn stop_of(log: &str) -> Option<(u32, String)> {
+fn stop_of(log: &str) -> Option<(u32, Option<String>)> {
     let mut place = None;
     let mut stop = None;
     for line in log.lines() {
@@ -115,7 +126,7 @@ fn stop_of(log: &str) -> Option<(u32, String)> {
         {
             place = Some(at.trim().to_owned());
         } else if let Some(insn) = insn_of(line) {
-            stop = place.clone().map(|place| (insn, place));
+            stop = Some((insn, place.clone()));
         }
     }
     stop
@@ -134,7 +145,7 @@ mod tests {
     #[test]
     fn a_trace_stops_at_its_last_instruction_and_line() {
         let log = "0: R1=ctx() R10=fp0\n; int f() @ a.c:3\n0: (b7) r0 = 0 ; R0=0\n1: (95) exit\nR0 !read_ok\n";
-        assert_eq!(stop_of(log), Some((1, "a.c:3".to_owned())));
+        assert_eq!(stop_of(log), Some((1, Some("a.c:3".to_owned()))));
         assert_eq!(stop_of("R0 !read_ok\nprocessed 3 insns\n"), None);
         assert_eq!(stop_of("from 1 to 2: R0=0\n"), None);
     }

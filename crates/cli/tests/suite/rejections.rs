@@ -48,7 +48,7 @@ error[V010]: program `drop_udp`: 1 byte is accessed at offset 23 of the packet, 
   are proven to exist (EACCES)
   --> ./testdata/bpf/rejected_bounds.bpf.c:15:10, insn 6: r1 = *(u8 *)(r1 +23)
      8 | void *data = (void *)(long)ctx->data;
-       | r1 is loaded here, insn 2: r1 = *(u32 *)(r1 +0)
+       | r1 comes from here, insn 2: r1 = *(u32 *)(r1 +0)
     13 | if ((void *)(eth + 1) > data_end)
        | the last comparison with the packet's end, insn 5: if r3 > r2 goto pc+4
     15 | if (ip->protocol == 17)
