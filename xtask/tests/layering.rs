@@ -235,11 +235,11 @@ const MODULES: &[(&str, &[Row])] = &[
                 &["error_document", "exit", "object_file", "output"],
             ),
             ("doctor", &["exit", "output"]),
-            ("args", &["check", "choice", "doctor", "explain"]),
             (
                 "inspect",
-                &["args", "exit", "object_file", "output", "table"],
+                &["btf_file", "exit", "object_file", "output", "table"],
             ),
+            ("args", &["check", "choice", "doctor", "explain", "inspect"]),
             (
                 "run",
                 &[

@@ -12,6 +12,7 @@ use crate::check::CheckArgs;
 use crate::choice::{EngineChoice, TypeChoice};
 use crate::doctor::DoctorArgs;
 use crate::explain::ExplainArgs;
+use crate::inspect::InspectArgs;
 
 /// Run BPF objects in the Linux kernel, or in a BPF engine inside this process that needs no privilege.
 #[derive(Debug, Parser)]
@@ -38,7 +39,7 @@ pub(crate) enum Command {
     /// Without --for, a capture or a command, Ctrl-C is the way to end, with status 0. If Ctrl-C cuts one of these short the
     /// status is 130. A second Ctrl-C ends at once.
     Run(RunArgs),
-    /// Print what an object file contains: maps, programs, license, sections
+    /// Print what an object file contains: maps, variables, programs, functions, relocations, types, sections
     Inspect(InspectArgs),
     /// Load each program of the objects alone, print whether it was accepted, and keep none of them
     ///
@@ -129,17 +130,6 @@ pub(crate) struct RunArgs {
     /// writes to stdout goes to stderr
     #[arg(last = true, value_name = "COMMAND", conflicts_with = "pcap")]
     pub(crate) command: Vec<OsString>,
-}
-
-/// What `inspect` is told.
-#[derive(Debug, Args)]
-pub(crate) struct InspectArgs {
-    /// The BPF object file
-    pub(crate) object: PathBuf,
-
-    /// Print one JSON document
-    #[arg(long)]
-    pub(crate) json: bool,
 }
 
 /// Which direction.

@@ -6,7 +6,7 @@ use twinbpf_trials::Case;
 use crate::support::{User, Workshop};
 
 pub(crate) fn cases() -> Vec<Case> {
-    let cases: [(&str, fn()); 4] = [
+    let cases: [(&str, fn()); 7] = [
         (
             "maps_keep_the_order_of_the_file",
             maps_keep_the_order_of_the_file,
@@ -22,6 +22,18 @@ pub(crate) fn cases() -> Vec<Case> {
         (
             "variables_are_shown_with_what_they_start_with",
             variables_are_shown_with_what_they_start_with,
+        ),
+        (
+            "slots_and_inner_maps_are_shown",
+            slots_and_inner_maps_are_shown,
+        ),
+        (
+            "relocations_are_shown_with_what_they_resolve_to",
+            relocations_are_shown_with_what_they_resolve_to,
+        ),
+        (
+            "functions_say_what_they_refer_to",
+            functions_say_what_they_refer_to,
         ),
     ];
     cases
@@ -85,9 +97,10 @@ fn variables_are_shown_with_what_they_start_with() {
     let answer = workshop.run(&["inspect", "globals.bpf.o"]);
     for part in [
         "  .rodata      array  4    10     1        0x480  -        -\n",
-        "  limit        .rodata      0x4     2      1000\n",
-        "  total        .data        0x0     8      5000000000\n",
-        "  seen         .bss         0x10    8      0\n",
+        "  limit        .rodata      0x4     2      __u16     1000\n",
+        "  table        .rodata      0x6     4      __u8[4]   [11, 22, 33, 44]\n",
+        "  balance      .data        0x8     4      __s32     -3\n",
+        "  seen         .bss         0x10    8      __u64     0\n",
     ] {
         assert!(answer.stdout.contains(part), "{part:?}: {answer:?}");
     }
@@ -98,7 +111,79 @@ fn variables_are_shown_with_what_they_start_with() {
         document["variables"],
         json!([{
             "name": "print.format", "map": ".rodata", "offset": 0, "size_bytes": 18,
-            "is_static": true, "is_constant": true, "value": "\"len %u of socket\\n\"",
+            "is_static": true, "is_constant": true, "type": "char[18]",
+            "value": "\"len %u of socket\\n\"", "typed_value": "len %u of socket\n",
         }])
     );
+}
+
+fn slots_and_inner_maps_are_shown() {
+    let workshop = Workshop::new(User::Myself);
+    workshop.put_fixture("map_in_map.bpf.o");
+    let answer = workshop.run(&["inspect", "map_in_map.bpf.o"]);
+    for part in [
+        "  MAP          SLOT  HOLDS\n  outer_array  1     map inner\n  jumps        1     program leaf\n",
+        "`outer_hash.inner`: hash, key 8 B, value 4 B, 16 entries",
+    ] {
+        assert!(answer.stdout.contains(part), "{part:?}: {answer:?}");
+    }
+    let document = workshop
+        .run(&["inspect", "map_in_map.bpf.o", "--json"])
+        .last_document();
+    let outer = &document["maps"][1];
+    assert_eq!(
+        outer["values"],
+        json!([{"slot": 1, "kind": "map", "name": "inner"}])
+    );
+    assert_eq!(outer["inner_map"]["type"], "array");
+    assert_eq!(outer["inner_map"]["max_entries"], 1);
+}
+
+fn relocations_are_shown_with_what_they_resolve_to() {
+    let workshop = Workshop::new(User::Myself);
+    workshop.put_fixture("core.bpf.o");
+    workshop.put_fixture("core_target_moved.bpf.o");
+    let alone = workshop
+        .run(&["inspect", "core.bpf.o", "--json"])
+        .last_document();
+    let first = &alone["relocations"][0];
+    assert_eq!(first["subject"], "struct outer.moved");
+    assert_eq!(first["kind"], "offset of the field");
+    assert_eq!(first["path"], "0:0");
+    assert_eq!(first["compiled"], 0);
+    assert_eq!(first["resolved"], json!(null));
+    let arguments = ["inspect", "core.bpf.o", "--resolve", "--btf"];
+    let arguments = [&arguments[..], &["core_target_moved.bpf.o"]].concat();
+    let answer = workshop.run(&[&arguments[..], &["--json"]].concat());
+    let document = answer.last_document();
+    assert_eq!(document["relocations"][0]["resolved"], 31);
+    let relocations = document["relocations"].as_array().unwrap();
+    let gone = relocations
+        .iter()
+        .find(|each| each["function"] == "load_gone");
+    let problem = gone.unwrap()["problem"].as_str().unwrap();
+    assert!(problem.contains("struct outer.gone"), "{problem}");
+    let text = workshop.run(&arguments).stdout;
+    let row = text
+        .lines()
+        .rfind(|line| line.starts_with("  offset_of_moved "));
+    let columns: Vec<&str> = row.unwrap().split_whitespace().collect();
+    assert_eq!(columns[columns.len() - 3..], ["0:0", "0", "31"]);
+}
+
+fn functions_say_what_they_refer_to() {
+    let workshop = Workshop::new(User::Myself);
+    workshop.put_fixture("calls_v3.bpf.o");
+    let document = workshop
+        .run(&["inspect", "calls_v3.bpf.o", "--json"])
+        .last_document();
+    let functions = document["functions"].as_array().unwrap();
+    let programs = functions.iter().filter(|each| each["is_program"] == true);
+    assert_eq!(
+        programs.count(),
+        document["programs"].as_array().unwrap().len()
+    );
+    let callers = functions.iter().filter(|each| each["calls"] != json!([]));
+    assert!(callers.count() > 0, "{document}");
+    assert!(document["btf"]["types"].as_u64().unwrap() > 0);
 }

@@ -23,10 +23,12 @@ mod candidates;
 mod compatible;
 mod fields;
 mod patch;
+mod report;
 mod shape;
 mod subject;
 
 pub use patch::UNAVAILABLE_HELPER;
+pub use report::{ExplainedRelocation, Resolution, explain};
 
 use crate::btf::{Btf, RelocationKind, TypeId};
 use crate::diagnosis::{Code, Diagnosis, Error, Result};

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::fixtures::fixture;
 use twinbpf_object::btf::Btf;
-use twinbpf_object::core::UNAVAILABLE_HELPER;
+use twinbpf_object::core::{Resolution, UNAVAILABLE_HELPER, explain};
 use twinbpf_object::insn::opcode;
 use twinbpf_object::{Code, Insn, InsnIndex, Linked, LinkedProgram, Object, Result, Target, link};
 
@@ -324,4 +324,31 @@ fn no_changed_word_of_types_or_records_panics() {
     }
     // Otherwise the test would not reach the linker.
     assert!(survivors > 100, "{survivors}");
+}
+
+#[test]
+fn relocations_are_explained_with_and_without_a_target() {
+    let object = core();
+    let types = types_of(fixture!("core_target_moved"));
+    let explained = explain(&object, Some(&target(Some(types))));
+    let of = |program: &str| {
+        let function = object.program(program).unwrap().function;
+        explained
+            .iter()
+            .find(|each| each.function == function)
+            .unwrap()
+    };
+    let moved = of("offset_of_moved");
+    assert_eq!(moved.subject.as_deref(), Ok("struct outer.moved"));
+    assert_eq!(moved.kind.words(), "offset of the field");
+    assert_eq!((moved.path.as_str(), moved.compiled), ("0:0", Some(0)));
+    assert_eq!(moved.resolved, Some(Resolution::Known(31)));
+    let gone = of("load_gone");
+    assert!(
+        matches!(gone.resolved, Some(Resolution::Missing(_))),
+        "{gone:?}"
+    );
+    let alone = explain(&object, None);
+    assert_eq!(alone.len(), explained.len());
+    assert!(alone.iter().all(|each| each.resolved.is_none()));
 }
