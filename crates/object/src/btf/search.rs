@@ -15,8 +15,8 @@ use super::{Btf, essential_name};
 pub struct TypeKinds(u32);
 
 impl TypeKinds {
-    /// All that have names.
-    pub const NAMED: Self = Self(u32::MAX);
+    /// All that have names. Tags have a text, which is none.
+    pub const NAMED: Self = Self(!(1 << kind::DECL_TAG | 1 << kind::TYPE_TAG));
     /// Functions.
     pub const FUNCTION: Self = Self(1 << kind::FUNCTION);
     /// Variables.
@@ -40,9 +40,7 @@ impl TypeKinds {
     }
 
     fn has(self, number: u32) -> bool {
-        // Tags have a text, which is no name.
-        let is_tag = number == kind::DECL_TAG || number == kind::TYPE_TAG;
-        !is_tag && self.0 >> (number & 31) & 1 != 0
+        self.0 >> (number & 31) & 1 != 0
     }
 }
 
@@ -110,14 +108,15 @@ impl<'names> Search<'names> {
         Looking {
             search: self,
             btf,
+            names: btf.own_strings(),
+            names_start: btf.strings_end() - btf.strings.len(),
+            waiting: Box::new([Waiting::default(); MOST_WAITING]),
+            waiting_count: 0,
             seen: Vec::new(),
         }
     }
 
     fn position(&self, btf: &Btf, name: Name) -> Option<usize> {
-        if !self.starts.have(btf.starting_at(name)) {
-            return None;
-        }
         let text = btf.text(name);
         let wanted = match self.cuts_flavours {
             true => essential_name(text),
@@ -128,32 +127,78 @@ impl<'names> Search<'names> {
 }
 
 /// A search during a walk.
+///
+/// Which kind comes next is nearly random, and a wrong guess of the processor costs more than everything else here. So each
+/// type is written down, and kept by counting on only if its kind is wanted; names are looked at later, many in a row.
 pub(super) struct Looking<'a, 'names> {
     search: &'a Search<'names>,
     btf: &'a Btf,
+    /// The strings of its own, and the name at their start.
+    names: &'a [u8],
+    names_start: usize,
+    waiting: Box<[Waiting; MOST_WAITING]>,
+    /// INVARIANT: less than [`MOST_WAITING`] between visits.
+    waiting_count: usize,
     /// Stretch, position there, and which name.
     seen: Vec<(usize, usize, usize)>,
 }
 
+/// A type of a wanted kind.
+#[derive(Debug, Clone, Copy, Default)]
+struct Waiting {
+    stretch: usize,
+    position: usize,
+    name: u32,
+}
+
+const MOST_WAITING: usize = 256;
+
 impl Visit for Looking<'_, '_> {
     #[inline]
     fn visit(&mut self, stretch: usize, position: usize, head: Head) {
-        if head.name != 0
-            && self.search.kinds.has(head.info.kind)
-            && let Some(name) = self.search.position(self.btf, Name(head.name))
-        {
-            self.seen.push((stretch, position, name));
+        if let Some(next) = self.waiting.get_mut(self.waiting_count) {
+            *next = Waiting {
+                stretch,
+                position,
+                name: head.name,
+            };
+        }
+        self.waiting_count += usize::from(self.search.kinds.has(head.info.kind));
+        if self.waiting_count == MOST_WAITING {
+            self.look_at_names();
         }
     }
 
     fn restart(&mut self) {
+        self.waiting_count = 0;
         self.seen.clear();
     }
 }
 
 impl Looking<'_, '_> {
+    fn look_at_names(&mut self) {
+        for each in self.waiting.iter().take(self.waiting_count) {
+            if self.may_want(each.name)
+                && let Some(name) = self.search.position(self.btf, Name(each.name))
+            {
+                self.seen.push((each.stretch, each.position, name));
+            }
+        }
+        self.waiting_count = 0;
+    }
+
+    /// Whether a name starts as a wanted one does. Names of the base and the last name of all are always looked at.
+    #[inline]
+    fn may_want(&self, name: u32) -> bool {
+        let at = usize::try_from(name).unwrap_or(usize::MAX);
+        let own = at.checked_sub(self.names_start);
+        let start = own.and_then(|at| self.names.get(at..)?.first_chunk());
+        start.is_none_or(|start| self.search.starts.have(*start))
+    }
+
     /// What was found, by number.
-    pub(super) fn hits(self, number: impl Fn(usize, usize) -> Option<TypeId>) -> Vec<Hit> {
+    pub(super) fn hits(mut self, number: impl Fn(usize, usize) -> Option<TypeId>) -> Vec<Hit> {
+        self.look_at_names();
         let mut hits: Vec<Hit> = self
             .seen
             .into_iter()
@@ -193,19 +238,20 @@ impl Starts {
 
     /// Whether a wanted name may start like this.
     #[inline]
-    fn have(&self, from_name: &[u8]) -> bool {
-        let Some(start) = from_name.first_chunk::<4>() else {
-            // The last name of all.
-            return true;
-        };
-        let start = match start {
-            [only, 0, ..] => [*only, 0, 0, 0],
-            [first, second, 0, _] => [*first, *second, 0, 0],
-            all => *all,
-        };
-        let position = position(start);
+    fn have(&self, start: [u8; 4]) -> bool {
+        let position = position(until_nul(start));
         self.0[position / 64] >> (position % 64) & 1 != 0
     }
+}
+
+/// The bytes before the first NUL; those after it become NUL too.
+#[inline]
+fn until_nul(start: [u8; 4]) -> [u8; 4] {
+    let word = u32::from_le_bytes(start);
+    // The lowest bit of this is the highest bit of the first byte that is 0; none if there is no such byte.
+    let ends = word.wrapping_sub(0x0101_0101) & !word & 0x8080_8080;
+    let before = (ends & ends.wrapping_neg()).wrapping_sub(1);
+    (word & before).to_le_bytes()
 }
 
 /// Any spread does that is the same every time; this is the golden ratio's.

@@ -1,11 +1,11 @@
 //! Where types start: found by going from each to the next, several stretches at once.
 //!
 //! How long a type is, its second word says; so the next one is known only when the processor has that word, and it waits.
-//! Four walks in turn wait together. Each begins where types *likely* start: from there, many in a row make sense.
+//! Sixteen walks in turn wait together. Each begins where types *likely* start: from there, many in a row make sense.
 //!
 //! ```text
-//! types   | walk 0 ------------> | walk 1 ------------> | walk 2 ------------> | walk 3 ------------> |
-//!                                ^ likely               ^ likely               ^ likely
+//! types   | walk 0 ------------> | walk 1 ------------> | walk 2 ------------> | ...
+//!                                ^ likely               ^ likely
 //! ```
 //!
 //! A walk that ends exactly where the next one began proves that this one began at a type. If one does not, all is walked
@@ -18,7 +18,7 @@ use crate::bytes::{ByteOrder, u32_at};
 pub(super) const PAGE_TYPES: usize = 32;
 
 /// Walks at once.
-const LANES: usize = 4;
+const LANES: usize = 16;
 /// Fewest bytes of types for which several walks are worth their start.
 const MANY_BYTES: usize = 1 << 16;
 /// Types in a row that must make sense where a walk begins.
@@ -98,7 +98,22 @@ pub(super) trait Visit {
     fn restart(&mut self);
 }
 
+/// From all beginnings in turn, each as far as it gets.
 fn walk_from<V: Visit>(
+    types: &[u8],
+    order: ByteOrder,
+    starts: &[usize],
+    visit: &mut V,
+) -> Vec<Stretch> {
+    // The compiler makes two functions of this, so that no step asks for the order.
+    match order {
+        ByteOrder::Little => walk_in(types, ByteOrder::Little, starts, visit),
+        ByteOrder::Big => walk_in(types, ByteOrder::Big, starts, visit),
+    }
+}
+
+#[inline(always)]
+fn walk_in<V: Visit>(
     types: &[u8],
     order: ByteOrder,
     starts: &[usize],
