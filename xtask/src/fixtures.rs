@@ -299,4 +299,5 @@ const FIXTURES: &[Fixture] = &[
     built("testdata/bpf/rejected_entries.bpf.c", "v3"),
     built("testdata/bpf/rejected_lpm.bpf.c", "v3"),
     built("testdata/bpf/rejected_memory.bpf.c", "v3"),
+    built("testdata/bpf/typed.bpf.c", "v3"),
 ];

@@ -74,11 +74,15 @@ const MODULES: &[(&str, &[Row])] = &[
             ("sys", &["attr"]),
             ("map_error", &["host", "privilege"]),
             ("mapped", &[]),
-            ("map", &["attr", "host", "map_error", "mapped", "sys"]),
+            ("btf", &["attr", "host", "sys"]),
+            (
+                "map",
+                &["attr", "btf", "host", "map_error", "mapped", "sys"],
+            ),
             ("types", &["host"]),
             (
                 "program",
-                &["attr", "host", "map", "privilege", "sys", "types"],
+                &["attr", "btf", "host", "map", "privilege", "sys", "types"],
             ),
             ("pin", &["attr", "facts", "host", "map", "program", "sys"]),
             ("socket", &["privilege", "program", "sys"]),

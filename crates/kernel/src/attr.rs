@@ -5,6 +5,7 @@
 //! bpf_attr` in the running kernel's BTF. Addresses are plain numbers; only `sys.rs` fills them in.
 
 use std::mem::{offset_of, size_of};
+use std::os::fd::{AsRawFd, BorrowedFd};
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
@@ -23,6 +24,7 @@ pub(crate) enum Command {
     ObjectPin,
     ObjectGet,
     ObjectInfo,
+    BtfLoad,
     MapFreeze,
 }
 
@@ -39,6 +41,7 @@ impl Command {
             Self::ObjectPin => 6,
             Self::ObjectGet => 7,
             Self::ObjectInfo => 15,
+            Self::BtfLoad => 18,
             Self::MapFreeze => 22,
         }
     }
@@ -62,10 +65,12 @@ pub(crate) struct MapCreate {
     pub(crate) btf_value_type_id: u32,
     pub(crate) btf_vmlinux_value_type_id: u32,
     pub(crate) map_extra: u64,
+    pub(crate) value_type_btf_obj_fd: u32,
+    pub(crate) map_token_fd: u32,
 }
 
 const _: () = {
-    assert!(size_of::<MapCreate>() == 72);
+    assert!(size_of::<MapCreate>() == 80);
     assert!(offset_of!(MapCreate, numa_node) == 24);
     assert!(offset_of!(MapCreate, map_name) == 28);
     assert!(offset_of!(MapCreate, map_ifindex) == 44);
@@ -140,6 +145,45 @@ const _: () = {
     assert!(offset_of!(ProgramLoad, prog_name) == 48);
     assert!(offset_of!(ProgramLoad, expected_attach_type) == 68);
 };
+
+/// `BPF_BTF_LOAD`.
+#[derive(Debug, Clone, Copy, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub(crate) struct BtfLoad {
+    pub(crate) btf: u64,
+    pub(crate) btf_log_buf: u64,
+    pub(crate) btf_size: u32,
+    pub(crate) btf_log_size: u32,
+    pub(crate) btf_log_level: u32,
+    pub(crate) btf_log_true_size: u32,
+    pub(crate) btf_flags: u32,
+    pub(crate) btf_token_fd: u32,
+}
+
+const _: () = {
+    assert!(size_of::<BtfLoad>() == 40);
+    assert!(offset_of!(BtfLoad, btf_size) == 16);
+    assert!(offset_of!(BtfLoad, btf_flags) == 32);
+};
+
+impl BtfLoad {
+    /// A request with a token in place of privileges, if there is one.
+    pub(crate) fn with_token(token: Option<BorrowedFd<'_>>) -> Self {
+        Self {
+            btf_flags: token.map_or(0, |_| TOKEN_FD),
+            btf_token_fd: token.map_or(0, fd_number),
+            ..Self::default()
+        }
+    }
+}
+
+/// `BPF_F_TOKEN_FD`: the request has a token.
+pub(crate) const TOKEN_FD: u32 = 1 << 16;
+
+/// Descriptors are never negative, so the number is the same without its sign.
+pub(crate) fn fd_number(fd: BorrowedFd<'_>) -> u32 {
+    fd.as_raw_fd().cast_unsigned()
+}
 
 /// `struct bpf_func_info`: the type of the function that starts at an instruction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, IntoBytes, Immutable)]
@@ -328,7 +372,12 @@ pub const LAYOUTS: &[Layout] = &[
         = "max_entries", map_flags = "map_flags", inner_map_fd = "inner_map_fd", numa_node =
         "numa_node", map_name = "map_name", map_ifindex = "map_ifindex", btf_fd = "btf_fd",
         btf_key_type_id = "btf_key_type_id", btf_value_type_id = "btf_value_type_id",
-        btf_vmlinux_value_type_id = "btf_vmlinux_value_type_id", map_extra = "map_extra"),
+        btf_vmlinux_value_type_id = "btf_vmlinux_value_type_id", map_extra = "map_extra",
+        value_type_btf_obj_fd = "value_type_btf_obj_fd", map_token_fd = "map_token_fd"),
+    layout!("" &["btf", "btf_log_buf"], BtfLoad:
+        btf = "btf", btf_log_buf = "btf_log_buf", btf_size = "btf_size", btf_log_size =
+        "btf_log_size", btf_log_level = "btf_log_level", btf_log_true_size =
+        "btf_log_true_size", btf_flags = "btf_flags", btf_token_fd = "btf_token_fd"),
     layout!("" &["map_fd", "key", "", "flags"], MapElement:
         map_fd = "map_fd", key = "key", value = "", flags = "flags"),
     layout!("" &["prog_type", "insn_cnt"], ProgramLoad:

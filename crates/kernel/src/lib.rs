@@ -7,6 +7,7 @@
 //! `bpf(2)` itself is in `sys.rs`, behind functions that check every length.
 
 mod attr;
+mod btf;
 mod facts;
 mod host;
 mod map;
@@ -21,11 +22,13 @@ mod types;
 
 #[doc(hidden)]
 pub use attr::{LAYOUTS, Layout};
+pub use btf::KernelBtf;
 pub use facts::KernelFacts;
-pub use map::{KernelMap, KernelMapInfo};
+pub use map::{KernelMap, KernelMapInfo, MapContext};
 pub use program::{KernelProgram, KernelProgramInfo, LoadContext};
 pub use socket::{KernelSocketLink, SocketStatistics};
 
+use twinbpf_object::btf::Upload;
 use twinbpf_object::spec::Needs;
 use twinbpf_object::{LinkedProgram, MapSpec, Result, Target};
 
@@ -86,16 +89,22 @@ impl Kernel {
         Ok(target)
     }
 
-    /// Creates a map; `inner` is the template of a map of maps whose definition names another map of its object.
+    /// Hands an object's types to the kernel, for the maps and programs that are made with them.
+    ///
+    /// # Errors
+    ///
+    /// As [`KernelBtf::load`].
+    pub fn load_types(&self, types: &Upload) -> Result<KernelBtf> {
+        KernelBtf::load(types, None)
+    }
+
+    /// Creates a map with what goes with it.
     ///
     /// # Errors
     ///
     /// As [`KernelMap::create`].
-    pub fn create_map(&self, spec: &MapSpec, inner: Option<&KernelMap>) -> Result<KernelMap> {
-        match inner {
-            Some(inner) => KernelMap::create_with_inner(spec, inner),
-            None => KernelMap::create(spec),
-        }
+    pub fn create_map(&self, spec: &MapSpec, context: &MapContext<'_>) -> Result<KernelMap> {
+        KernelMap::create_with(spec, context)
     }
 
     /// Loads a program with what goes with it.

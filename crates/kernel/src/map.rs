@@ -4,14 +4,16 @@
 //! is `EINVAL` and the kernel is not asked. Creation answers a whole diagnosis (`map_error.rs`), because the kernel's number
 //! alone says almost nothing there.
 
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::{Arc, OnceLock};
 
 use twinbpf_object::abi::MapFlags;
-use twinbpf_object::spec::{InnerMap, MapOrigin};
+use twinbpf_object::map_rules;
+use twinbpf_object::spec::{InnerMap, MapOrigin, MapTypes};
 use twinbpf_object::{Code, Diagnosis, Errno, Error, MapKind, MapSpec, Result};
 
-use crate::attr::{MapCreate, kernel_name, name_text};
+use crate::attr::{MapCreate, TOKEN_FD, fd_number, kernel_name, name_text};
+use crate::btf::KernelBtf;
 use crate::mapped::MappedValue;
 use crate::{host, map_error, sys};
 
@@ -22,6 +24,17 @@ pub struct KernelMap {
     spec: Arc<MapSpec>,
     /// Made when a variable is first used.
     mapped: Arc<OnceLock<Result<MappedValue, Errno>>>,
+}
+
+/// What a map is created with.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct MapContext<'a> {
+    /// The template of the maps inside, where the definition names another map of its object.
+    pub inner: Option<&'a KernelMap>,
+    /// The object's types, in which [`MapSpec::types`] are numbers.
+    pub types: Option<&'a KernelBtf>,
+    /// Stands for privileges the process does not have (a BPF token).
+    pub token: Option<BorrowedFd<'a>>,
 }
 
 /// What the kernel says about a map.
@@ -43,6 +56,8 @@ pub struct KernelMapInfo {
     pub flags: MapFlags,
     /// Attribute `map_extra`.
     pub extra: u64,
+    /// Whether it knows what its keys or values are.
+    pub has_types: bool,
 }
 
 impl KernelMap {
@@ -52,14 +67,25 @@ impl KernelMap {
     ///
     /// A diagnosis that names the attribute and rule, the missing capability, or the amount of memory.
     pub fn create(spec: &MapSpec) -> Result<Self> {
+        Self::create_with(spec, &MapContext::default())
+    }
+
+    /// Creates a map with everything that can go with it.
+    ///
+    /// # Errors
+    ///
+    /// As [`KernelMap::create`].
+    pub fn create_with(spec: &MapSpec, context: &MapContext<'_>) -> Result<Self> {
         match &spec.inner {
-            None => Self::create_one(spec, None),
+            None => Self::create_one(spec, context),
             Some(InnerMap::Spec(template)) => {
-                let template = Self::create(template).map_err(|error| {
+                let template = Self::create_with(template, context).map_err(|error| {
                     error.while_doing("creating the template of its inner maps")
                 })?;
-                Self::create_one(spec, Some(&template))
+                let inner = Some(&template);
+                Self::create_one(spec, &MapContext { inner, ..*context })
             }
+            Some(InnerMap::Map(_)) if context.inner.is_some() => Self::create_one(spec, context),
             Some(InnerMap::Map(index)) => Err(Diagnosis::new(
                 Code::MAP_INVALID,
                 format!(
@@ -68,18 +94,9 @@ impl KernelMap {
                 ),
             )
             .in_map(&spec.name)
-            .help("create that map first and call `create_with_inner`")
+            .help("create that map first and hand it over as `inner`")
             .into()),
         }
-    }
-
-    /// Creates a map of maps with `inner` as the template of the maps inside.
-    ///
-    /// # Errors
-    ///
-    /// As [`KernelMap::create`].
-    pub fn create_with_inner(spec: &MapSpec, inner: &Self) -> Result<Self> {
-        Self::create_one(spec, Some(inner))
     }
 
     /// Creates a map without a name and without flags, in one line.
@@ -243,6 +260,7 @@ impl KernelMap {
             max_entries: reply.max_entries,
             flags: MapFlags(reply.map_flags),
             extra: reply.map_extra,
+            has_types: reply.btf_id != 0,
         })
     }
 
@@ -255,17 +273,22 @@ impl KernelMap {
         }
     }
 
-    fn create_one(spec: &MapSpec, inner: Option<&Self>) -> Result<Self> {
+    fn create_one(spec: &MapSpec, context: &MapContext<'_>) -> Result<Self> {
         let cpu_slots = if spec.kind.is_per_cpu() {
             host::possible_cpus()
                 .map_err(|error| error.map(|diagnosis| diagnosis.in_map(&spec.name)))?
         } else {
             1
         };
-        let request = request(spec, inner);
+        let request = request(spec, context);
         let mut result = sys::map_create(&request, cpu_slots);
         if result.as_ref().err() == Some(&Errno::EPERM) && host::raised_memlock() {
             result = sys::map_create(&request, cpu_slots);
+        }
+        // What the object says about keys and values may contradict what it says about their sizes, or be of no use to
+        // the kernel for this kind of map. Most maps do not need it, so it is left out; those that do are refused again.
+        if result.is_err() && request.btf_fd != 0 {
+            result = sys::map_create(&without_types(&request), cpu_slots).or(result);
         }
         let fd = result.map_err(|errno| map_error::explain(spec, errno))?;
         let map = Self {
@@ -325,23 +348,40 @@ fn refused(spec: &MapSpec, doing: &str, errno: Errno) -> Error {
 }
 
 /// The definition as the kernel takes it: literally, except that the name is cut and cleaned.
-fn request(spec: &MapSpec, inner: Option<&KernelMap>) -> MapCreate {
+fn request(spec: &MapSpec, context: &MapContext<'_>) -> MapCreate {
     let mut flags = spec.flags.0;
     // Nobody asked for this flag of a map of globals, so where the kernel does not have it, it is left out.
     if spec.origin == MapOrigin::Data && !can_be_mapped(spec.flags) {
         flags &= !MapFlags::MMAPABLE.0;
     }
+    if context.token.is_some() {
+        flags |= TOKEN_FD;
+    }
+    let says_types = spec.types != MapTypes::default() && map_rules::takes_types(spec.kind);
+    let types = context.types.filter(|_| says_types);
     MapCreate {
         map_type: spec.kind.number(),
         key_size: spec.key_size,
         value_size: spec.value_size,
         max_entries: spec.max_entries,
         map_flags: flags,
-        // Descriptors are never negative, so the number is the same without its sign.
-        inner_map_fd: inner.map_or(0, |map| map.as_fd().as_raw_fd().cast_unsigned()),
+        inner_map_fd: context.inner.map_or(0, |map| fd_number(map.as_fd())),
         numa_node: spec.numa_node.unwrap_or(0),
         map_name: kernel_name(&spec.name),
         map_extra: spec.extra,
+        btf_fd: types.map_or(0, |types| fd_number(types.as_fd())),
+        btf_key_type_id: types.map_or(0, |_| spec.types.key.0),
+        btf_value_type_id: types.map_or(0, |_| spec.types.value.0),
+        map_token_fd: context.token.map_or(0, fd_number),
         ..MapCreate::default()
+    }
+}
+
+fn without_types(request: &MapCreate) -> MapCreate {
+    MapCreate {
+        btf_fd: 0,
+        btf_key_type_id: 0,
+        btf_value_type_id: 0,
+        ..*request
     }
 }

@@ -19,8 +19,8 @@ use twinbpf_object::{Errno, MapKind};
 use zerocopy::IntoBytes;
 
 use crate::attr::{
-    Command, FunctionRecord, LineRecord, LinkAddress, MapCreate, MapElement, MapInfoReply,
-    ObjectInfo, ObjectPath, PacketStatistics, ProgramInfoReply, ProgramLoad,
+    BtfLoad, Command, FunctionRecord, LineRecord, LinkAddress, MapCreate, MapElement, MapInfoReply,
+    ObjectInfo, ObjectPath, PacketStatistics, ProgramInfoReply, ProgramLoad, fd_number,
 };
 
 /// A map's descriptor together with the sizes of its elements.
@@ -200,6 +200,29 @@ impl AsFd for MapFd {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
     }
+}
+
+/// Hands types to the kernel. The log is written to `log`, if that has any room.
+pub(crate) fn btf_load(request: &BtfLoad, types: &[u8], log: &mut [u8]) -> Result<OwnedFd, Errno> {
+    let mut request = BtfLoad {
+        btf: readable(types),
+        btf_size: u32::try_from(types.len()).map_err(|_| Errno::E2BIG)?,
+        ..*request
+    };
+    if !log.is_empty() {
+        request.btf_log_level = 1;
+        request.btf_log_size = u32::try_from(log.len()).map_err(|_| Errno::EINVAL)?;
+        request.btf_log_buf = writable(log);
+    }
+    // SAFETY: the kernel reads `btf_size` bytes of `types` and writes at most `btf_log_size` bytes to `log`, which is
+    // exclusively borrowed; both lengths are those of the slices.
+    unsafe { bpf_descriptor(Command::BtfLoad, &mut request) }
+}
+
+/// A log up to its zero.
+pub(crate) fn text_of(log: &[u8]) -> String {
+    let end = log.iter().position(|byte| *byte == 0).unwrap_or(log.len());
+    String::from_utf8_lossy(log.get(..end).unwrap_or_default()).into_owned()
 }
 
 /// What the request for a program points to.
@@ -468,11 +491,6 @@ fn is_map(fd: BorrowedFd<'_>) -> bool {
     let link = std::fs::read_link(format!("/proc/self/fd/{}", fd.as_raw_fd()));
     // KERNEL: 6.18 writes `anon_inode:bpf-map`, and the same with `bpf_link` and `bpf-prog`.
     link.is_ok_and(|target| target.as_os_str() == "anon_inode:bpf-map")
-}
-
-/// Descriptors are never negative, so the number is the same without its sign.
-fn fd_number(fd: BorrowedFd<'_>) -> u32 {
-    fd.as_raw_fd().cast_unsigned()
 }
 
 fn exact(bytes: &mut [u8], length: usize) -> Result<&mut [u8], Errno> {

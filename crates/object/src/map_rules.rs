@@ -64,6 +64,29 @@ pub fn value_bytes(kind: MapKind, value_size: u32, cpu_slots: u32) -> Option<u64
     }
 }
 
+/// Whether the kernel can be told the types of keys and values.
+///
+/// KERNEL: 6.18 answers ENOTSUPP or EINVAL for the other kinds, tried with keys and values of 4 bytes each.
+pub fn takes_types(kind: MapKind) -> bool {
+    !matches!(
+        kind,
+        MapKind::PerfEventArray
+            | MapKind::CgroupArray
+            | MapKind::StackTrace
+            | MapKind::ArrayOfMaps
+            | MapKind::HashOfMaps
+            | MapKind::DevMap
+            | MapKind::DevMapHash
+            | MapKind::CpuMap
+            | MapKind::XskMap
+            | MapKind::SockMap
+            | MapKind::SockHash
+            | MapKind::Queue
+            | MapKind::Stack
+            | MapKind::Arena
+    )
+}
+
 /// About how many bytes creating this map allocates at once; 0 where elements are allocated later.
 ///
 /// An estimate for messages. Too large for 64 bits becomes [`u64::MAX`].

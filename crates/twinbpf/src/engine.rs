@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
-use twinbpf_kernel::{Kernel, KernelMap};
+use twinbpf_kernel::{Kernel, KernelBtf, KernelMap, MapContext};
 use twinbpf_object::spec::{InnerMap, Needs};
-use twinbpf_object::{MapSpec, Result, Target};
+use twinbpf_object::{Linked, MapSpec, Result, Target};
 use twinbpf_vm::{Vm, VmConfig, VmMap};
 
 use crate::engine_kind::EngineKind;
@@ -83,7 +83,7 @@ impl Engine {
     ///
     /// Which attribute breaks which rule of the map's kind, which privilege is missing, or how much memory was asked for.
     pub fn create_map(&self, spec: &MapSpec) -> Result<RawMap> {
-        self.create_map_like(spec, None)
+        self.create_map_like(spec, None, None)
     }
 
     /// The map with this name in a bpffs; `None` if the name is free. Its definition is what the kernel says.
@@ -101,11 +101,29 @@ impl Engine {
         }
     }
 
-    /// Creates a map whose inner maps look like `inner`.
-    pub(crate) fn create_map_like(&self, spec: &MapSpec, inner: Option<&RawMap>) -> Result<RawMap> {
+    /// Hands an object's types to the engine, if it has any use for them.
+    pub(crate) fn load_types(&self, linked: &Linked) -> Result<Option<KernelBtf>> {
+        match (self, &linked.upload) {
+            (Self::Kernel(kernel), Some(types)) => kernel.load_types(types).map(Some),
+            _ => Ok(None),
+        }
+    }
+
+    /// Creates a map whose inner maps look like `inner`, and whose types are those of an object.
+    pub(crate) fn create_map_like(
+        &self,
+        spec: &MapSpec,
+        inner: Option<&RawMap>,
+        types: Option<&KernelBtf>,
+    ) -> Result<RawMap> {
         match self {
             Self::Kernel(kernel) => {
-                let map = kernel.create_map(spec, inner.and_then(kernel_map))?;
+                let context = MapContext {
+                    inner: inner.and_then(kernel_map),
+                    types,
+                    ..MapContext::default()
+                };
+                let map = kernel.create_map(spec, &context)?;
                 Ok(RawMap(MapHandle::Kernel(map)))
             }
             Self::Vm(vm) => {

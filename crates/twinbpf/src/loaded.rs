@@ -106,6 +106,8 @@ pub struct LoadReport {
     pub maps: Vec<NotLoaded>,
     /// Programs that were not loaded.
     pub programs: Vec<NotLoaded>,
+    /// Why the kernel did not take the object's types. Maps and programs were then loaded without them.
+    pub types: Option<Error>,
     /// Slots of maps of maps and of prog arrays that do not hold what the object declares.
     pub slots: Vec<EmptySlot>,
 }

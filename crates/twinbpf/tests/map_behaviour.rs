@@ -186,12 +186,7 @@ fn compare_creation(spec: &MapSpec) {
 }
 
 fn compare_operations(spec: &MapSpec) {
-    let kernel = match &spec.inner {
-        Some(InnerMap::Spec(inner)) => {
-            KernelMap::create_with_inner(spec, &KernelMap::create(inner).unwrap()).unwrap()
-        }
-        _ => KernelMap::create(spec).unwrap(),
-    };
+    let kernel = KernelMap::create(spec).unwrap();
     let vm = vm().create_map(spec).unwrap();
     assert_eq!(vm.value_bytes(), kernel.value_bytes());
     let mut random = Random(0x5eed);

@@ -11,6 +11,7 @@
 //! the source line. What the words mean is not decided here; the crate `verify` knows.
 
 mod holes;
+mod records;
 mod refusal;
 mod request;
 mod target;
@@ -23,6 +24,7 @@ use twinbpf_object::{Errno, LinkedProgram, ProgramKind, Result};
 
 use self::request::{Request, statistics_level};
 use crate::attr::name_text;
+use crate::btf::KernelBtf;
 use crate::map::KernelMap;
 use crate::types::KernelTypes;
 use crate::{host, sys};
@@ -48,6 +50,10 @@ pub struct LoadContext<'a> {
     pub license: Option<&'a str>,
     /// Number of the `version` section, which old kernels compare with their own.
     pub version: Option<u32>,
+    /// The object's types, in which functions and lines are described.
+    pub types: Option<&'a KernelBtf>,
+    /// Stands for privileges the process does not have (a BPF token).
+    pub token: Option<BorrowedFd<'a>>,
     /// The program one of whose functions a program of type `ext` replaces.
     pub replaces: Option<BorrowedFd<'a>>,
 }
@@ -86,7 +92,7 @@ impl KernelProgram {
             maps,
             license,
             version,
-            replaces: None,
+            ..LoadContext::default()
         };
         Self::load_with(program, &context, &KernelTypes::default())
     }

@@ -4,14 +4,15 @@
 //! a plain load. Level 1 writes the whole trace and is many times slower; a child process asks for it.
 
 use std::ffi::CString;
+use std::os::fd::AsFd;
 use std::time::Duration;
 
 use twinbpf_object::insn::Insn;
 use twinbpf_object::spec::ByteOrder;
 use twinbpf_object::{Code, Diagnosis, Errno, LinkedProgram, ProgramKind, Result};
 
-use super::LoadContext;
-use crate::attr::{ProgramLoad, kernel_name};
+use super::{LoadContext, records};
+use crate::attr::{ProgramLoad, TOKEN_FD, fd_number, kernel_name};
 use crate::sys::ProgramParts;
 use crate::{host, sys};
 
@@ -41,11 +42,14 @@ impl Request {
         insns: Vec<Insn>,
         context: &LoadContext<'_>,
     ) -> Result<Self> {
+        let types = context.types;
         Ok(Self {
             attributes: ProgramLoad {
                 prog_type: kind.number(),
                 kern_version: context.version.unwrap_or(0),
-                prog_flags: flags(program),
+                prog_flags: flags(program) | context.token.map_or(0, |_| TOKEN_FD),
+                prog_token_fd: context.token.map_or(0, fd_number),
+                prog_btf_fd: types.map_or(0, |types| fd_number(types.as_fd())),
                 prog_name: kernel_name(&program.name),
                 expected_attach_type: program.attach.map_or(0, |attach| attach.0),
                 ..ProgramLoad::default()
@@ -53,6 +57,8 @@ impl Request {
             parts: ProgramParts {
                 code: encode(&insns),
                 license: license_text(context.license)?,
+                functions: types.map_or_else(Vec::new, |_| records::functions(program)),
+                lines: types.map_or_else(Vec::new, |_| records::lines(program, &insns)),
                 ..ProgramParts::default()
             },
             insns,
@@ -84,7 +90,7 @@ impl Request {
         }
         Answer {
             result,
-            log: text_of(&log),
+            log: sys::text_of(&log),
         }
     }
 }
@@ -97,14 +103,8 @@ impl Request {
             ..self.attributes
         };
         let log = sys::program_log_within(&attributes, &self.parts, (LOG_BYTES, deadline));
-        text_of(&log.unwrap_or_default())
+        sys::text_of(&log.unwrap_or_default())
     }
-}
-
-/// A log up to its zero.
-fn text_of(log: &[u8]) -> String {
-    let end = log.iter().position(|byte| *byte == 0).unwrap_or(log.len());
-    String::from_utf8_lossy(log.get(..end).unwrap_or_default()).into_owned()
 }
 
 impl Answer {

@@ -8,6 +8,7 @@ mod maps;
 mod programs;
 mod support;
 mod targets;
+mod types;
 
 use std::process::ExitCode;
 
@@ -20,6 +21,7 @@ fn main() -> ExitCode {
             maps::cases(),
             programs::cases(),
             targets::cases(),
+            types::cases(),
         ]
         .into_iter()
         .flatten()

@@ -1,6 +1,6 @@
 //! Maps on the running kernel: operations, lengths, and what a refusal says.
 
-use twinbpf_kernel::{Kernel, KernelMap};
+use twinbpf_kernel::{Kernel, KernelMap, MapContext};
 use twinbpf_object::abi::MapFlags;
 use twinbpf_object::spec::InnerMap;
 use twinbpf_object::{Code, Errno, ErrorKind, MapKind, MapSpec};
@@ -154,7 +154,11 @@ fn a_map_of_maps_takes_its_template_from_its_definition_or_from_a_map() {
     let template = MapSpec::new("inner", MapKind::Array, 4, 8, 4);
     let mut outer = MapSpec::new("outer", MapKind::ArrayOfMaps, 4, 4, 2);
     let inner = KernelMap::create(&template).unwrap();
-    KernelMap::create_with_inner(&outer, &inner).unwrap();
+    let context = MapContext {
+        inner: Some(&inner),
+        ..MapContext::default()
+    };
+    KernelMap::create_with(&outer, &context).unwrap();
     outer.inner = Some(InnerMap::Spec(Box::new(template)));
     let outer = KernelMap::create(&outer).unwrap();
     assert_eq!(outer.lookup(&[0; 4], &mut [0; 4]), Err(Errno::ENOENT));

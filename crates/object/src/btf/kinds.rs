@@ -1,26 +1,26 @@
 //! The kinds of types: their numbers, what their info words may say, and how many bytes they take.
 
 /// The numbers of the kinds.
-pub(super) mod kind {
-    pub(in crate::btf) const INTEGER: u32 = 1;
-    pub(in crate::btf) const POINTER: u32 = 2;
-    pub(in crate::btf) const ARRAY: u32 = 3;
-    pub(in crate::btf) const STRUCT: u32 = 4;
-    pub(in crate::btf) const UNION: u32 = 5;
-    pub(in crate::btf) const ENUM: u32 = 6;
-    pub(in crate::btf) const FORWARD: u32 = 7;
-    pub(in crate::btf) const TYPEDEF: u32 = 8;
-    pub(in crate::btf) const VOLATILE: u32 = 9;
-    pub(in crate::btf) const CONST: u32 = 10;
-    pub(in crate::btf) const RESTRICT: u32 = 11;
-    pub(in crate::btf) const FUNCTION: u32 = 12;
-    pub(in crate::btf) const FUNCTION_PROTOTYPE: u32 = 13;
-    pub(in crate::btf) const VARIABLE: u32 = 14;
-    pub(in crate::btf) const DATA_SECTION: u32 = 15;
-    pub(in crate::btf) const FLOAT: u32 = 16;
-    pub(in crate::btf) const DECL_TAG: u32 = 17;
-    pub(in crate::btf) const TYPE_TAG: u32 = 18;
-    pub(in crate::btf) const ENUM64: u32 = 19;
+pub(crate) mod kind {
+    pub(crate) const INTEGER: u32 = 1;
+    pub(crate) const POINTER: u32 = 2;
+    pub(crate) const ARRAY: u32 = 3;
+    pub(crate) const STRUCT: u32 = 4;
+    pub(crate) const UNION: u32 = 5;
+    pub(crate) const ENUM: u32 = 6;
+    pub(crate) const FORWARD: u32 = 7;
+    pub(crate) const TYPEDEF: u32 = 8;
+    pub(crate) const VOLATILE: u32 = 9;
+    pub(crate) const CONST: u32 = 10;
+    pub(crate) const RESTRICT: u32 = 11;
+    pub(crate) const FUNCTION: u32 = 12;
+    pub(crate) const FUNCTION_PROTOTYPE: u32 = 13;
+    pub(crate) const VARIABLE: u32 = 14;
+    pub(crate) const DATA_SECTION: u32 = 15;
+    pub(crate) const FLOAT: u32 = 16;
+    pub(crate) const DECL_TAG: u32 = 17;
+    pub(crate) const TYPE_TAG: u32 = 18;
+    pub(crate) const ENUM64: u32 = 19;
 }
 
 /// One row per kind: what its info word may say.

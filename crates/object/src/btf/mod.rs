@@ -17,9 +17,11 @@ mod decode;
 mod ext;
 mod flavour;
 mod header;
+mod image;
 mod kinds;
 mod layout;
 mod lazy;
+mod older;
 mod read;
 mod search;
 mod types;
@@ -38,6 +40,10 @@ use crate::diagnosis::{Code, Diagnosis, Error};
 
 pub use ext::{Ext, LineRecord, Placed, RelocationKind, RelocationRecord};
 pub use flavour::essential_name;
+pub use image::Upload;
+pub(crate) use image::{Image, Record};
+pub(crate) use kinds::kind;
+pub(crate) use older::{any_integer, neutralise_section};
 pub use search::{Hit, Search, TypeKinds};
 pub use types::{
     Array, Bitfield, Composite, DataSection, Enumeration, Enumerator, Function, FunctionPrototype,

@@ -85,6 +85,8 @@ pub(crate) struct Symbol<'data> {
     pub(crate) kind: SymbolKind,
     /// Who can see it.
     pub(crate) binding: Binding,
+    /// Whether a linker that makes a whole of several files keeps it inside.
+    pub(crate) is_hidden: bool,
 }
 
 /// Where a symbol is defined.

@@ -289,6 +289,7 @@ impl<'data> Reader<'data> {
                 elf::STB_WEAK => Binding::Weak,
                 _ => Binding::Global,
             },
+            is_hidden: matches!(entry.st_visibility(), elf::STV_HIDDEN | elf::STV_INTERNAL),
         })
     }
 

@@ -36,6 +36,7 @@ impl Gathered {
                 Some(LinkedFunction {
                     name: name.clone(),
                     start: *start,
+                    type_id: function.type_id,
                 })
             })
             .collect()

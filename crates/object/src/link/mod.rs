@@ -13,6 +13,7 @@ pub use crate::core::Unavailable;
 pub use crate::target::Target;
 
 use crate::abi::{AttachKind, ProgramKind, nearest_section};
+use crate::btf::{TypeId, Upload};
 use crate::core::Adapted;
 use crate::diagnosis::{Code, Diagnosis, Error, Result, SourceLine};
 use crate::insn::{Insn, InsnIndex};
@@ -72,6 +73,7 @@ pub fn link_each(object: &Object, target: &Target) -> Result<Linked> {
             .map(|map| fit::fit(map, target))
             .collect(),
         variables: fit::place(&object.variables, &starts),
+        upload: object.upload.clone(),
         programs: Vec::with_capacity(object.programs.len()),
         left_out: Vec::new(),
     };
@@ -155,6 +157,8 @@ pub struct Linked {
     pub maps: Vec<MapSpec>,
     /// Global variables; each lies in one of the maps.
     pub variables: Vec<Variable>,
+    /// The object's types as the kernel takes them: those of functions, lines, keys and values.
+    pub upload: Option<Upload>,
     /// Programs in the object's order.
     pub programs: Vec<LinkedProgram>,
     /// Programs that could not be linked. From [`link()`] only those that need not be, because the object does not load them
@@ -170,6 +174,7 @@ impl Linked {
             version: None,
             maps: Vec::new(),
             variables: Vec::new(),
+            upload: None,
             programs: vec![program],
             left_out: Vec::new(),
         }
@@ -228,6 +233,7 @@ impl LinkedProgram {
         let function = LinkedFunction {
             name: name.to_owned(),
             start: InsnIndex(0),
+            type_id: None,
         };
         Self {
             name: name.to_owned(),
@@ -288,4 +294,6 @@ pub struct LinkedFunction {
     pub name: String,
     /// Its first instruction.
     pub start: InsnIndex,
+    /// Its type in the object's BTF, if that has one.
+    pub type_id: Option<TypeId>,
 }

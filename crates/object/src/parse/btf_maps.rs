@@ -232,8 +232,16 @@ impl<'a> Definition<'a> {
             "value_size" => {
                 self.value = self.stated(self.value, self.small_number(member)?, field)?
             }
-            "key" => self.key = self.stated(self.key, self.pointee_size(member)?, field)?,
-            "value" => self.value = self.stated(self.value, self.pointee_size(member)?, field)?,
+            "key" => {
+                let (target, size) = self.pointee(member)?;
+                self.key = self.stated(self.key, size, field)?;
+                spec.types.key = target;
+            }
+            "value" => {
+                let (target, size) = self.pointee(member)?;
+                self.value = self.stated(self.value, size, field)?;
+                spec.types.value = target;
+            }
             "values" => self.values(member)?,
             _ => {
                 let message = format!("`{field}` is no attribute of a map");
@@ -322,7 +330,7 @@ impl<'a> Definition<'a> {
         Ok(())
     }
 
-    fn pointee_size(&self, member: &Member) -> Result<u32> {
+    fn pointee(&self, member: &Member) -> Result<(TypeId, u32)> {
         let field = self.btf.text(member.name);
         let (_, found) = self.resolve(member.target)?;
         let Type::Pointer(target) = found else {
@@ -336,11 +344,12 @@ impl<'a> Definition<'a> {
             .btf
             .size_of(*target)
             .map_err(|error| self.about(error, field))?;
-        u32::try_from(size).map_err(|_| {
+        let size = u32::try_from(size).map_err(|_| {
             self.place.error(format!(
                 "`{field}` has {size} bytes, more than 32 bits can say"
             ))
-        })
+        })?;
+        Ok((*target, size))
     }
 
     fn small_number(&self, member: &Member) -> Result<u32> {

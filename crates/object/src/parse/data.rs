@@ -16,6 +16,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::abi::{MapFlags, MapKind};
+use crate::btf::{Btf, Type};
 use crate::diagnosis::{Code, Diagnosis, Error, Result};
 use crate::elf::{Binding, Elf, Section, SectionIndex, SectionKind, Symbol, SymbolKind};
 use crate::spec::{MapIndex, MapOrigin, MapSpec, Variable};
@@ -103,6 +104,26 @@ fn spec(elf: &Elf<'_>, section: &Section<'_>, symbols: &[&Symbol<'_>]) -> Result
         map.flags.0 |= MapFlags::MMAPABLE.0;
     }
     Ok(map)
+}
+
+/// Says of the maps of globals which sections of the object's types they are.
+pub(super) fn name_types(btf: &Btf, maps: &mut [MapSpec]) {
+    let mut data: Vec<&mut MapSpec> = maps
+        .iter_mut()
+        .filter(|map| map.origin == MapOrigin::Data)
+        .collect();
+    if data.is_empty() {
+        return;
+    }
+    for (id, found) in btf.iter() {
+        let Type::DataSection(section) = found else {
+            continue;
+        };
+        let name = btf.text(section.name);
+        for map in data.iter_mut().filter(|map| map.name == name) {
+            map.types.value = id;
+        }
+    }
 }
 
 fn is_constant(name: &str) -> bool {

@@ -19,6 +19,7 @@ mod references;
 mod role;
 mod texts;
 mod type_records;
+mod upload;
 mod values;
 
 use crate::diagnosis::Result;
@@ -52,6 +53,9 @@ impl Object {
         references::resolve(&elf, &maps, &mut code)?;
         values::resolve(&elf, &mut maps, &code)?;
         let btf = type_records::read(&elf, &mut code, &mut warnings)?;
+        if let Some(btf) = &btf {
+            data::name_types(btf, &mut maps.specs);
+        }
         let programs = programs::find(&code, &mut warnings);
         if programs.is_empty() && !has_maps {
             warnings.push("the object has neither programs nor maps".to_owned());
@@ -64,6 +68,7 @@ impl Object {
             variables,
             programs,
             functions: code.functions,
+            upload: btf.as_ref().and_then(|_| upload::read(&elf)),
             btf,
             sections: section_list(&elf),
             warnings,

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::abi::{MapFlags, MapKind};
+use crate::btf::TypeId;
 use crate::diagnosis::{Code, Diagnosis, Result};
 
 /// Position of a map in [`Object::maps`](super::Object::maps).
@@ -32,6 +33,8 @@ pub struct MapSpec {
     pub pinning: Pinning,
     /// What the maps inside a map-in-map look like.
     pub inner: Option<InnerMap>,
+    /// What keys and values are, in the object's BTF.
+    pub types: MapTypes,
     /// Maps or programs it holds from the start, by slot.
     pub values: Vec<DeclaredValue>,
     /// What its first value starts with, if not with zeros; a shorter one is completed with zeros. Of an arena: what its last
@@ -41,6 +44,15 @@ pub struct MapSpec {
     pub is_frozen: bool,
     /// Where the definition stands.
     pub origin: MapOrigin,
+}
+
+/// What a map's keys and values are, as numbers in the object's BTF; void where it does not say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct MapTypes {
+    /// Type of a key.
+    pub key: TypeId,
+    /// Type of a value; for globals, their section.
+    pub value: TypeId,
 }
 
 /// Where a map wants to be pinned.
@@ -131,6 +143,7 @@ impl MapSpec {
             numa_node: None,
             pinning: Pinning::None,
             inner: None,
+            types: MapTypes::default(),
             values: Vec::new(),
             initial: None,
             is_frozen: false,

@@ -8,9 +8,11 @@ mod variable;
 
 use std::sync::Arc;
 
-use crate::btf::Btf;
+use crate::btf::{Btf, Upload};
 pub use crate::bytes::ByteOrder;
-pub use map::{DeclaredValue, InnerMap, MapIndex, MapOrigin, MapSpec, Pinning, SlotContent};
+pub use map::{
+    DeclaredValue, InnerMap, MapIndex, MapOrigin, MapSpec, MapTypes, Pinning, SlotContent,
+};
 pub use needs::{ExternNeed, Needs};
 pub use program::{
     Function, FunctionIndex, LineInfo, Linkage, ProgramSpec, Reference, ReferenceTo, TypeRelocation,
@@ -48,6 +50,8 @@ pub struct Object {
     pub functions: Vec<Function>,
     /// The object's own types, if it has any that can be read.
     pub btf: Option<Arc<Btf>>,
+    /// The same types as the kernel takes them, if they are for this machine's byte order.
+    pub upload: Option<Upload>,
     /// Sections in the order of the file.
     pub sections: Vec<SectionInfo>,
     /// What was tolerated or left out, one sentence each.

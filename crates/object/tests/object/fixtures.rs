@@ -110,7 +110,13 @@ fn calls_link_alike_with_and_without_addends() {
     for (program, other) in rela.programs.iter_mut().zip(&rel.programs) {
         assert!(program.lines.lines().is_empty() && !other.lines.lines().is_empty());
         program.lines = other.lines.clone();
+        for (function, other) in program.functions.iter_mut().zip(&other.functions) {
+            assert!(function.type_id.is_none() && other.type_id.is_some());
+            function.type_id = other.type_id;
+        }
     }
+    assert!(rela.upload.is_none() && rel.upload.is_some());
+    rela.upload = rel.upload.clone();
     assert_eq!(rel, rela);
     for program in &rel.programs {
         assert_eq!(program.kind, Some(ProgramKind::SocketFilter));

@@ -12,3 +12,4 @@ mod hostile;
 mod shapes;
 mod support;
 mod touched_types;
+mod upload;

@@ -15,8 +15,8 @@ mod plan;
 mod slots;
 
 use std::path::Path;
-use twinbpf_kernel::LoadContext;
 
+use twinbpf_kernel::{KernelBtf, LoadContext};
 use twinbpf_object::link::LeftOut;
 use twinbpf_object::spec::MapIndex;
 use twinbpf_object::{
@@ -54,6 +54,8 @@ pub struct Loader<'a> {
     reused: Vec<(&'a str, RawMap)>,
     only: Option<Only<'a>>,
     pin_root: Option<&'a Path>,
+    /// The object's types in the kernel, once loading has begun.
+    types: Option<KernelBtf>,
 }
 
 /// The one program to load.
@@ -72,6 +74,7 @@ impl Engine {
             reused: Vec::new(),
             only: None,
             pin_root: None,
+            types: None,
         }
     }
 
@@ -166,6 +169,9 @@ impl<'a> Loader<'a> {
             let pinned = pins::open(self.engine, root, self.linked, &open)?;
             self.reused.extend(pinned);
         }
+        let types = self.engine.load_types(self.linked);
+        let refused_types = types.as_ref().err().cloned();
+        self.types = types.ok().flatten();
         let maps = self.create_maps(&plan);
         let is_new = |spec: &MapSpec| self.reused_map(spec).is_none();
         let mut slots = slots::put_maps(self.linked, &maps, is_new);
@@ -175,6 +181,7 @@ impl<'a> Loader<'a> {
         }
         let (loaded, mut report) = self.sort(maps, programs);
         report.slots = slots;
+        report.types = refused_types;
         let pins = self.pins_of(&loaded);
         Ok((loaded, report, pins))
     }
@@ -318,7 +325,7 @@ impl<'a> Loader<'a> {
             Some(map) => Ok(map.clone()),
             None => self
                 .engine
-                .create_map_like(spec, inner)
+                .create_map_like(spec, inner, self.types.as_ref())
                 .map_err(NotLoadedReason::Refused),
         }
     }
@@ -352,6 +359,7 @@ impl<'a> Loader<'a> {
                     maps: &maps,
                     license: self.linked.license.as_deref(),
                     version: self.linked.version,
+                    types: self.types.as_ref(),
                     ..LoadContext::default()
                 };
                 kernel

@@ -72,6 +72,7 @@ pub(crate) fn exit() -> Insn {
 /// A program of the given type. `maps`: slots of wide loads that stand for a map, by its index.
 pub(crate) fn linked(insns: Vec<Insn>, functions: &[u32], maps: &[(u32, usize)]) -> LinkedProgram {
     let start = |index: &u32| LinkedFunction {
+        type_id: None,
         name: format!("function_{index}"),
         start: InsnIndex(*index),
     };
