@@ -284,6 +284,40 @@ mod tests {
     }
 
     #[test]
+    fn a_refusal_in_a_function_names_the_calls_that_led_there() {
+        let log = include_str!("../../../fuzz/seeds/verifier_log/calls.log");
+        let logs = pasted::find(log);
+        let error = diagnose(&logs[0]).unwrap();
+        let diagnosis = error.diagnosis();
+        assert_eq!(
+            labels(diagnosis),
+            [
+                ("called from here", 0),
+                ("called from here", 3),
+                ("r0 comes from here", 5)
+            ]
+        );
+        let lines: Vec<u32> = diagnosis
+            .related
+            .iter()
+            .map(|related| related.source.as_ref().unwrap().line)
+            .collect();
+        assert_eq!(lines, [9, 5, 5]);
+        assert_eq!(diagnosis.place.program.as_deref(), Some("main"));
+    }
+
+    #[test]
+    fn every_format_of_the_kernel_gives_the_same_code() {
+        let code = |log: &str| diagnose(&pasted::find(log)[0]).unwrap().diagnosis().code;
+        let of_6_18 = include_str!("../../../fuzz/seeds/verifier_log/null.log");
+        let of_5_10 = include_str!("../../../fuzz/seeds/verifier_log/older.log");
+        assert_eq!(code(of_6_18), Code::NULL_NOT_TESTED);
+        assert_eq!(code(of_5_10), Code::NULL_NOT_TESTED);
+        let of_7_3 = include_str!("../../../fuzz/seeds/verifier_log/structured.log");
+        assert_eq!(code(of_7_3), Code::NO_RETURN_VALUE);
+    }
+
+    #[test]
     fn a_pointer_that_a_call_ended_names_the_call() {
         let diagnosis = diagnosed(
             "18: (55) if r0 != 0x0 goto pc+3 22: R0=sock(ref_obj_id=2) R6=sock(ref_obj_id=2) refs=2\n\

@@ -95,6 +95,7 @@ pub const REASONS: &[Reason] = &[
         Some("a global function must return a number"),
         Some("return int, or make the function static")),
     row(Code::FUNCTION_ARGUMENT, &["expects pointer to ctx"]),
+    row(Code::KERNEL_POINTER_FIELD, &["kptr access"]),
     row(Code::NOT_TRUSTED, &["type=untrusted_ptr_"]),
     special(Code::NOT_TRUSTED, &["type=", "expected=percpu_ptr_"],
         Some("the call expects a per-CPU kernel object, or a lock where one is declared"),
