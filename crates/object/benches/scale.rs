@@ -11,9 +11,10 @@
 )]
 
 use std::hint::black_box;
+use std::ops::Range;
 use std::time::Instant;
 
-use object::write::{Object as Elf, Relocation, Symbol, SymbolId, SymbolSection};
+use object::write::{Object as Elf, Relocation, SectionId, Symbol, SymbolId, SymbolSection};
 use object::{
     Architecture, BinaryFormat, Endianness, RelocationFlags, SectionKind, SymbolFlags, SymbolKind,
     SymbolScope,
@@ -76,14 +77,7 @@ fn elf(pairs: usize) -> Vec<u8> {
         .flat_map(|word| word.to_le_bytes())
         .collect();
     elf.append_section_data(maps, &definition, 4);
-    let map = symbol(
-        &mut elf,
-        "counts",
-        SymbolSection::Section(maps),
-        0,
-        20,
-        SymbolKind::Data,
-    );
+    let map = elf.add_symbol(symbol("counts", SymbolKind::Data, maps, 0..20));
 
     let callee = code(&[
         insn(0xb7, 0, 0, 1),
@@ -94,15 +88,9 @@ fn elf(pairs: usize) -> Vec<u8> {
     let callees: Vec<SymbolId> = (0..pairs)
         .map(|number| {
             let at = elf.append_section_data(text, &callee, 8);
-            let size = callee.len() as u64;
-            symbol(
-                &mut elf,
-                &format!("callee_{number}"),
-                SymbolSection::Section(text),
-                at,
-                size,
-                SymbolKind::Text,
-            )
+            let place = at..at + callee.len() as u64;
+            let name = format!("callee_{number}");
+            elf.add_symbol(symbol(&name, SymbolKind::Text, text, place))
         })
         .collect();
 
@@ -116,14 +104,9 @@ fn elf(pairs: usize) -> Vec<u8> {
     let section = elf.add_section(Vec::new(), b"socket".to_vec(), SectionKind::Text);
     for (number, callee) in callees.into_iter().enumerate() {
         let at = elf.append_section_data(section, &program, 8);
-        symbol(
-            &mut elf,
-            &format!("program_{number}"),
-            SymbolSection::Section(section),
-            at,
-            program.len() as u64,
-            SymbolKind::Text,
-        );
+        let place = at..at + program.len() as u64;
+        let name = format!("program_{number}");
+        elf.add_symbol(symbol(&name, SymbolKind::Text, section, place));
         for (offset, symbol, kind) in [(at, map, 1), (at + 16, callee, 10)] {
             let relocation = Relocation {
                 offset,
@@ -139,24 +122,17 @@ fn elf(pairs: usize) -> Vec<u8> {
     elf.write().unwrap()
 }
 
-fn symbol(
-    elf: &mut Elf<'_>,
-    name: &str,
-    section: SymbolSection,
-    value: u64,
-    size: u64,
-    kind: SymbolKind,
-) -> SymbolId {
-    elf.add_symbol(Symbol {
+fn symbol(name: &str, kind: SymbolKind, section: SectionId, place: Range<u64>) -> Symbol {
+    Symbol {
         name: name.as_bytes().to_vec(),
-        value,
-        size,
+        value: place.start,
+        size: place.end - place.start,
         kind,
         scope: SymbolScope::Dynamic,
         weak: false,
-        section,
+        section: SymbolSection::Section(section),
         flags: SymbolFlags::None,
-    })
+    }
 }
 
 fn insn(opcode: u8, dst: u8, src: u8, imm: i32) -> Insn {
