@@ -6,7 +6,7 @@ static __always_inline int rounds(struct __sk_buff *skb, __u32 seed)
 {
 	__u32 sum = seed;
 
-	for (int round = 0; round < 60000; round++)
+	for (int round = 0; round < 240000; round++)
 		sum = sum * 31 + skb->len;
 	return sum;
 }

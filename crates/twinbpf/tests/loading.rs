@@ -29,13 +29,17 @@ const BOTH: &[(&str, Body)] = &[
         "programs_keep_the_objects_order",
         programs_keep_the_objects_order,
     ),
-];
-
-const KERNEL: &[(&str, Body)] = &[
     (
         "slots_hold_what_the_object_declares",
         slots_hold_what_the_object_declares,
     ),
+    (
+        "maps_and_programs_can_be_put_into_slots_later",
+        maps_and_programs_can_be_put_into_slots_later,
+    ),
+];
+
+const KERNEL: &[(&str, Body)] = &[
     (
         "a_slot_for_a_refused_program_is_listed",
         a_slot_for_a_refused_program_is_listed,
@@ -43,10 +47,6 @@ const KERNEL: &[(&str, Body)] = &[
     (
         "the_first_user_of_a_prog_array_decides_its_type",
         the_first_user_of_a_prog_array_decides_its_type,
-    ),
-    (
-        "maps_and_programs_can_be_put_into_slots_later",
-        maps_and_programs_can_be_put_into_slots_later,
     ),
 ];
 
