@@ -34,6 +34,7 @@ const MODULES: &[(&str, &[Row])] = &[
             ("elf", &["bytes", "diagnosis"]),
             ("spec", &["abi", "btf", "bytes", "diagnosis", "insn"]),
             ("map_rules", &["abi", "spec", "target"]),
+            ("test_run", &[]),
             (
                 "parse",
                 &["abi", "btf", "bytes", "diagnosis", "elf", "insn", "spec"],
@@ -86,6 +87,7 @@ const MODULES: &[(&str, &[Row])] = &[
             ),
             ("pin", &["attr", "facts", "host", "map", "program", "sys"]),
             ("socket", &["privilege", "program", "sys"]),
+            ("test_run", &["program"]),
         ],
     ),
     (
@@ -103,6 +105,7 @@ const MODULES: &[(&str, &[Row])] = &[
             ("surroundings", &["config", "trace"]),
             ("maps", &["handles", "semantics", "window"]),
             ("held", &["maps"]),
+            ("packet", &[]),
             (
                 "run",
                 &[
@@ -112,6 +115,7 @@ const MODULES: &[(&str, &[Row])] = &[
                     "handles",
                     "held",
                     "maps",
+                    "packet",
                     "provenance",
                     "semantics",
                     "surroundings",
@@ -120,7 +124,16 @@ const MODULES: &[(&str, &[Row])] = &[
             ),
             (
                 "helpers",
-                &["fault", "maps", "provenance", "run", "semantics", "window"],
+                &[
+                    "context",
+                    "packet",
+                    "fault",
+                    "maps",
+                    "provenance",
+                    "run",
+                    "semantics",
+                    "window",
+                ],
             ),
             (
                 "jit",
@@ -240,10 +253,25 @@ const MODULES: &[(&str, &[Row])] = &[
             ),
             ("doctor", &["exit", "output"]),
             (
+                "prog",
+                &[
+                    "choice",
+                    "error_document",
+                    "exit",
+                    "object_file",
+                    "output",
+                    "program_types",
+                    "table",
+                ],
+            ),
+            (
                 "inspect",
                 &["btf_file", "exit", "object_file", "output", "table"],
             ),
-            ("args", &["check", "choice", "doctor", "explain", "inspect"]),
+            (
+                "args",
+                &["check", "choice", "doctor", "explain", "inspect", "prog"],
+            ),
             (
                 "run",
                 &[

@@ -13,6 +13,7 @@ use crate::choice::{EngineChoice, TypeChoice};
 use crate::doctor::DoctorArgs;
 use crate::explain::ExplainArgs;
 use crate::inspect::InspectArgs;
+use crate::prog::ProgArgs;
 
 /// Run BPF objects in the Linux kernel, or in a BPF engine inside this process that needs no privilege.
 #[derive(Debug, Parser)]
@@ -53,6 +54,8 @@ pub(crate) enum Command {
     Explain(ExplainArgs),
     /// Say why this user can or cannot load BPF here, and what mends it; ends with 1 if something is bad
     Doctor(DoctorArgs),
+    /// Run single programs on packets, attached to nothing
+    Prog(ProgArgs),
 }
 
 impl Command {
@@ -63,13 +66,14 @@ impl Command {
             Self::Check(args) => args.json,
             Self::Explain(args) => args.json,
             Self::Doctor(args) => args.json,
+            Self::Prog(args) => args.wants_json(),
         }
     }
 
     pub(crate) fn wants_log(&self) -> bool {
         match self {
             Self::Run(args) => args.log,
-            Self::Inspect(_) | Self::Doctor(_) => false,
+            Self::Inspect(_) | Self::Doctor(_) | Self::Prog(_) => false,
             Self::Check(args) => args.log,
             Self::Explain(args) => args.log,
         }

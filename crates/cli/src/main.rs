@@ -14,6 +14,7 @@ mod explain;
 mod inspect;
 mod object_file;
 mod output;
+mod prog;
 mod program_types;
 mod run;
 mod table;
@@ -40,6 +41,7 @@ fn main() -> ExitCode {
         Command::Check(args) => check::check(args, &output),
         Command::Explain(args) => explain::explain(args, &output),
         Command::Doctor(args) => doctor::doctor(args, &output),
+        Command::Prog(args) => prog::prog(args, &output),
     };
     match result {
         Ok(exit) => exit,

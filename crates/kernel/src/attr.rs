@@ -23,6 +23,7 @@ pub(crate) enum Command {
     ProgramLoad,
     ObjectPin,
     ObjectGet,
+    ProgramTestRun,
     ObjectInfo,
     BtfLoad,
     MapFreeze,
@@ -40,6 +41,7 @@ impl Command {
             Self::ProgramLoad => 5,
             Self::ObjectPin => 6,
             Self::ObjectGet => 7,
+            Self::ProgramTestRun => 10,
             Self::ObjectInfo => 15,
             Self::BtfLoad => 18,
             Self::MapFreeze => 22,
@@ -75,6 +77,31 @@ const _: () = {
     assert!(offset_of!(MapCreate, map_name) == 28);
     assert!(offset_of!(MapCreate, map_ifindex) == 44);
     assert!(offset_of!(MapCreate, map_extra) == 64);
+};
+
+/// `BPF_PROG_TEST_RUN`.
+#[derive(Debug, Clone, Copy, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub(crate) struct ProgramTestRun {
+    pub(crate) prog_fd: u32,
+    pub(crate) retval: u32,
+    pub(crate) data_size_in: u32,
+    pub(crate) data_size_out: u32,
+    pub(crate) data_in: u64,
+    pub(crate) data_out: u64,
+    pub(crate) repeat: u32,
+    pub(crate) duration: u32,
+    pub(crate) ctx_size_in: u32,
+    pub(crate) ctx_size_out: u32,
+    pub(crate) ctx_in: u64,
+    pub(crate) ctx_out: u64,
+}
+
+const _: () = {
+    assert!(size_of::<ProgramTestRun>() == 64);
+    assert!(offset_of!(ProgramTestRun, data_in) == 16);
+    assert!(offset_of!(ProgramTestRun, repeat) == 32);
+    assert!(offset_of!(ProgramTestRun, ctx_in) == 48);
 };
 
 /// `BPF_MAP_LOOKUP_ELEM`, `BPF_MAP_UPDATE_ELEM`, `BPF_MAP_DELETE_ELEM` and `BPF_MAP_GET_NEXT_KEY`.

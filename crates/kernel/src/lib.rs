@@ -18,6 +18,7 @@ mod privilege;
 mod program;
 mod socket;
 mod sys;
+mod test_run;
 mod types;
 
 #[doc(hidden)]
@@ -27,6 +28,7 @@ pub use facts::KernelFacts;
 pub use map::{KernelMap, KernelMapInfo, MapContext};
 pub use program::{KernelProgram, KernelProgramInfo, LoadContext};
 pub use socket::{KernelSocketLink, SocketStatistics};
+pub use test_run::test_run;
 
 use twinbpf_object::btf::Upload;
 use twinbpf_object::spec::Needs;

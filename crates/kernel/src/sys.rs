@@ -20,7 +20,8 @@ use zerocopy::IntoBytes;
 
 use crate::attr::{
     BtfLoad, Command, FunctionRecord, LineRecord, LinkAddress, MapCreate, MapElement, MapInfoReply,
-    ObjectInfo, ObjectPath, PacketStatistics, ProgramInfoReply, ProgramLoad, fd_number,
+    ObjectInfo, ObjectPath, PacketStatistics, ProgramInfoReply, ProgramLoad, ProgramTestRun,
+    fd_number,
 };
 
 /// A map's descriptor together with the sizes of its elements.
@@ -395,6 +396,36 @@ impl Drop for SharedLog {
 }
 
 impl ProgramFd {
+    /// Runs the program. `data` and `context` are copied in from the first and out to the second of each pair, as far as these
+    /// reach; the answer says how long what came out is.
+    pub(crate) fn test_run(
+        &self,
+        data: (&[u8], &mut [u8]),
+        context: (&mut [u8], &mut [u8]),
+        repeat: u32,
+    ) -> Result<ProgramTestRun, Errno> {
+        let len = |bytes: &[u8]| u32::try_from(bytes.len()).map_err(|_| Errno::E2BIG);
+        let address = |bytes: &[u8]| if bytes.is_empty() { 0 } else { readable(bytes) };
+        let room = |bytes: &mut [u8]| if bytes.is_empty() { 0 } else { writable(bytes) };
+        let mut request = ProgramTestRun {
+            prog_fd: fd_number(self.as_fd()),
+            data_size_in: len(data.0)?,
+            data_size_out: len(data.1)?,
+            data_in: address(data.0),
+            data_out: room(data.1),
+            repeat,
+            ctx_size_in: len(context.0)?,
+            ctx_size_out: len(context.1)?,
+            ctx_in: room(context.0),
+            ctx_out: room(context.1),
+            ..ProgramTestRun::default()
+        };
+        // SAFETY: the kernel reads the two inputs and writes at most as many bytes to the two outputs as their sizes say; all four
+        // slices are borrowed until the call returns, all but the packet exclusively: a `syscall` program's context is written in place.
+        unsafe { bpf(Command::ProgramTestRun, &mut request) }?;
+        Ok(request)
+    }
+
     /// Asks about the program.
     pub(crate) fn info(&self) -> Result<ProgramInfoReply, Errno> {
         let mut reply = ProgramInfoReply::default();

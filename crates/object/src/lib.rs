@@ -20,9 +20,11 @@ pub mod map_rules;
 mod parse;
 pub mod spec;
 pub mod target;
+pub mod test_run;
 
 pub use abi::{AttachKind, Errno, MapKind, ProgramKind};
 pub use diagnosis::{Code, Diagnosis, Error, ErrorKind, Result};
 pub use insn::{Insn, InsnIndex};
 pub use link::{Hole, HoleKind, Linked, LinkedProgram, Target, link, link_each};
 pub use spec::{MapIndex, MapSpec, Object, ProgramSpec};
+pub use test_run::{TestInput, TestOutput};

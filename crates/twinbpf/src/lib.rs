@@ -73,11 +73,11 @@ pub use twinbpf_kernel::{Kernel, KernelFacts};
 pub use twinbpf_object::link::{link, link_each};
 pub use twinbpf_object::{
     AttachKind, Code, Diagnosis, Errno, Error, ErrorKind, Insn, InsnIndex, Linked, LinkedProgram,
-    MapKind, MapSpec, Object, ProgramKind, ProgramSpec, Result, Target, abi, btf, core, diagnosis,
-    insn, map_rules, spec,
+    MapKind, MapSpec, Object, ProgramKind, ProgramSpec, Result, Target, TestInput, TestOutput, abi,
+    btf, core, diagnosis, insn, map_rules, spec,
 };
 pub use twinbpf_verify as verify;
 pub use twinbpf_vm::capture::{Capture, Direction, PacketKind, Vlan};
 pub use twinbpf_vm::hooks::socket::{SocketFilter, SocketFrame, SocketStats};
-pub use twinbpf_vm::{Fault, Vm, VmConfig};
+pub use twinbpf_vm::{Executor, Fault, Vm, VmConfig};
 pub use zerocopy;

@@ -3,10 +3,11 @@
 use std::path::Path;
 
 use twinbpf_kernel::{KernelProgram, KernelSocketLink};
-use twinbpf_object::{Code, Diagnosis, Error, ProgramKind, Result};
+use twinbpf_object::{Code, Diagnosis, Error, ProgramKind, Result, TestInput, TestOutput};
 use twinbpf_verify::VerifierLog;
 use twinbpf_vm::capture::{Capture, Direction};
 use twinbpf_vm::hooks::socket::{self, SocketFilter, SocketStats};
+use twinbpf_vm::hooks::test_run;
 use twinbpf_vm::{Vm, VmProgram};
 
 use crate::engine_kind::EngineKind;
@@ -99,6 +100,34 @@ impl Program {
                     .in_program(program.name())
                     .into())
             }
+        }
+    }
+
+    /// Runs the program on a packet or context of the caller's, not attached to anything, as `BPF_PROG_TEST_RUN` does; both engines give
+    /// the same answers.
+    ///
+    /// ```
+    /// use twinbpf::{Engine, Object, TestInput};
+    ///
+    /// let object = Object::parse(&std::fs::read("examples/sockex1/sockex1.bpf.o")?)?;
+    /// let loaded = Engine::vm()?.load_object(&object)?;
+    /// let frame = [0; 64];
+    /// let output = loaded.program("count_outgoing")?.test_run(&TestInput {
+    ///     data: &frame,
+    ///     ..TestInput::default()
+    /// })?;
+    /// assert_eq!(output.data, frame);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// With the kernel's errno if there are no test runs of this type of program, or the input does not fit it; on the vm also if
+    /// the run ends abnormally.
+    pub fn test_run(&self, input: &TestInput<'_>) -> Result<TestOutput> {
+        match &self.0 {
+            ProgramHandle::Kernel(program) => twinbpf_kernel::test_run(program, input),
+            ProgramHandle::Vm { vm, program } => test_run::test_run(vm, program, input),
         }
     }
 

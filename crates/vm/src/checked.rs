@@ -576,7 +576,10 @@ impl Machine<'_, '_> {
     fn packet_provenance(&self, field: PacketPointer) -> Provenance {
         match (field, self.run.packet) {
             (PacketPointer::Data, Some(Packet { data, end, .. })) => {
-                Provenance::object(data, end - data, "the packet")
+                Provenance::object(data, end.saturating_sub(data), "the packet")
+            }
+            (PacketPointer::DataMeta, Some(Packet { data, meta, .. })) => {
+                Provenance::object(meta, data.saturating_sub(meta), "the packet's metadata")
             }
             (PacketPointer::DataEnd, Some(_)) => Provenance::PacketEnd,
             (_, None) => Provenance::Number,

@@ -95,12 +95,11 @@ fn replace(
         held,
         tracked,
         ended_in,
-        redirect,
         ..
     } = inner;
     (run.packet, run.budget_left, run.loops_left) = (packet, budget_left, loops_left);
     (run.looked_up, run.held, run.tracked) = (looked_up, held, tracked);
-    (run.tail_calls, run.redirect) = (tail_calls, redirect);
+    run.tail_calls = tail_calls;
     result.map_err(|(at, kind)| {
         let mut ended_in = ended_in.unwrap_or(EndedIn { program: None, at });
         ended_in.program.get_or_insert_with(|| Arc::clone(program));

@@ -30,6 +30,7 @@ mod jit;
 mod jit;
 pub mod live;
 mod maps;
+mod packet;
 mod program;
 mod provenance;
 mod run;

@@ -9,11 +9,12 @@ use twinbpf_object::insn::{AtomicOp, Size};
 use twinbpf_shm::{AtomicUpdate, SharedBytes};
 
 use crate::config::Executor;
-use crate::context::ContextView;
+use crate::context::{ContextView, PacketPointer};
 use crate::fault::FaultKind;
 use crate::handles::FIRST_FUNCTION_HANDLE;
 use crate::held::Held;
 use crate::maps::LiveMap;
+pub(crate) use crate::packet::Packet;
 use crate::provenance::{Provenance, Tracked};
 use crate::semantics::low_32;
 use crate::surroundings::Surroundings;
@@ -35,19 +36,6 @@ pub(crate) const NO_TAIL_CALL: u64 = 0_u64.wrapping_sub(2);
 const LINK_LAYER_OFFSET: i32 = -0x20_0000;
 /// Offset of the network header in a packet load (`SKF_NET_OFF`, `linux/filter.h`).
 const NETWORK_OFFSET: i32 = -0x10_0000;
-
-/// The packet of a run, as packet loads see it.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Packet {
-    /// Address of the first byte of the buffer a negative offset may reach (the link-layer header).
-    pub(crate) head: u32,
-    /// Address that offset 0 means.
-    pub(crate) data: u32,
-    /// Address of the network header.
-    pub(crate) network: u32,
-    /// Address behind the last byte.
-    pub(crate) end: u32,
-}
 
 /// The state of one run.
 pub(crate) struct Run<'w> {
@@ -81,8 +69,6 @@ pub(crate) struct Run<'w> {
     pub(crate) tracked: Option<Box<Tracked>>,
     /// Where an inner function or program ended abnormally.
     pub(crate) ended_in: Option<EndedIn>,
-    /// Where the program wants the packet to go.
-    pub(crate) redirect: Option<Redirect>,
 }
 
 /// Runs a function of the present program, or another program, with these arguments.
@@ -105,15 +91,6 @@ pub(crate) struct EndedIn {
     pub(crate) program: Option<Arc<dyn Any + Send + Sync>>,
     /// The slot.
     pub(crate) at: usize,
-}
-
-/// Where a program wants its packet to go.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Redirect {
-    /// The interface's index, or that of the CPU or socket for maps of those.
-    pub(crate) target: u32,
-    /// Flags as the program gave them.
-    pub(crate) flags: u64,
 }
 
 /// The five arguments of a call. The checked interpreter also says where each comes from.
@@ -278,7 +255,8 @@ impl<'w> Run<'w> {
             _ => return Ok(None),
         };
         let start = i64::from(from) + offset;
-        if start < i64::from(packet.head) || start + i64::from(size.bytes()) > i64::from(packet.end)
+        if start < i64::from(packet.head)
+            || start + i64::from(size.bytes()) > i64::from(packet.total_end)
         {
             return Ok(None);
         }
@@ -370,10 +348,32 @@ impl<'w> Run<'w> {
         Ok((address, place))
     }
 
+    /// Writes the packet's place and length into the context.
+    pub(crate) fn write_packet_pointers(&self) {
+        let Some(packet) = self.packet else { return };
+        let layout = self.context.layout;
+        let length = layout.length.map(|offset| (offset, packet.len()));
+        let pointers = layout.packet_pointers.iter().map(|(offset, pointer)| {
+            let address = match pointer {
+                PacketPointer::Data => packet.data,
+                PacketPointer::DataEnd => packet.end,
+                PacketPointer::DataMeta => packet.meta,
+            };
+            (*offset, address)
+        });
+        for (offset, value) in pointers.chain(length) {
+            let address = u64::from(self.context.address) + u64::from(offset);
+            if let Some(field) = self.window.range(address, 4, Need::Write) {
+                // Four bytes were found writable just now.
+                let _ = field.store_u32(0, value);
+            }
+        }
+    }
+
     /// A copy of the first bytes of the packet; `None` if it is shorter, or the run has none.
     pub(crate) fn packet_bytes(&self, len: u32) -> Option<Vec<u8>> {
         let packet = self.packet?;
-        if packet.end.checked_sub(packet.data)? < len {
+        if packet.len() < len {
             return None;
         }
         let view = self.window.range(u64::from(packet.data), len, Need::Read)?;

@@ -18,7 +18,7 @@ use crate::window::{Extent, ProgramAccess, Runner};
 /// Room for a context of the caller's own.
 const CONTEXT_BYTES: u32 = 4096;
 /// Room for a packet: the largest a socket can deliver on Linux without BIG TCP, and the headers before it.
-pub(crate) const PACKET_BYTES: u32 = (64 << 10) + (4 << 10);
+pub(crate) const PACKET_BYTES: u32 = (72 << 10) + (4 << 10);
 /// Free bytes before the packet, for programs that grow it.
 pub(crate) const HEADROOM_BYTES: u32 = 256;
 
@@ -42,6 +42,8 @@ pub struct Worker {
 pub(crate) struct Outcome {
     /// What is in `r0`.
     pub(crate) value: u64,
+    /// The packet as the program left it.
+    pub(crate) packet: Option<Packet>,
 }
 
 /// Ends a worker's run from another thread.
@@ -149,7 +151,6 @@ impl Worker {
             held: Held::default(),
             tracked: None,
             ended_in: None,
-            redirect: None,
         };
         let context = Returned::object(run.context.address, context_len, layout.name);
         let mut arguments = [Returned::NOTHING; 5];
@@ -159,7 +160,12 @@ impl Worker {
             execute(&mut run, program, 0, arguments)
         }));
         let result = ended.unwrap_or(Err((0, FaultKind::Panicked)));
-        let Run { ended_in, held, .. } = run;
+        let Run {
+            packet,
+            ended_in,
+            held,
+            ..
+        } = run;
         // Before the run is announced as over: the lock lies in memory that may go away then.
         drop(held);
         if is_outermost {
@@ -168,6 +174,7 @@ impl Worker {
         match result {
             Ok(returned) => Ok(Outcome {
                 value: returned.value,
+                packet,
             }),
             Err((at, kind)) => {
                 let (at, inner) = match &ended_in {

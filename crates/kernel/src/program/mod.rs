@@ -107,6 +107,11 @@ impl KernelProgram {
             .map_err(|error| error.map(|diagnosis| diagnosis.in_program(&program.name)))
     }
 
+    /// The program's descriptor.
+    pub(crate) fn descriptor(&self) -> &sys::ProgramFd {
+        &self.0.fd
+    }
+
     /// The program's name, uncut.
     pub fn name(&self) -> &str {
         &self.0.name

@@ -199,6 +199,7 @@ codes! {
     RUN_ABORTED = "R003", Fault, Run, "the run was aborted from outside";
     RUN_INVALID = "R004", Fault, Run, "the program did something that has no meaning";
     VM_NO_MEMORY = "R005", Limit, Run, "the memory window has no room left";
+    RUN_REFUSED = "R006", Usage, Run, "the input does not fit a test run of this program";
     CAPTURE_MALFORMED = "H001", BadObject, Host, "the capture file is malformed";
     CAPTURE_UNSUPPORTED = "H002", Unsupported, Host, "the capture's link type is not supported";
     NAMESPACE = "H003", Permission, Host, "a private network namespace could not be made";

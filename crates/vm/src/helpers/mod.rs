@@ -5,10 +5,12 @@
 //! loading a program that calls it fails and names it.
 
 mod callbacks;
+mod checksum;
 mod locks;
 mod maps;
 mod memory;
 mod packet;
+mod reshape;
 mod ring;
 mod system;
 mod text;
@@ -53,18 +55,45 @@ pub(crate) static TABLE: &[Row] = &[
     Row { number: 6, arguments: 2, call: text::trace_printk },
     Row { number: 7, arguments: 0, call: system::get_prandom_u32 },
     Row { number: 8, arguments: 0, call: system::get_smp_processor_id },
+    Row { number: 9, arguments: 5, call: packet::skb_store_bytes },
+    Row { number: 10, arguments: 5, call: checksum::replace_l3 },
+    Row { number: 11, arguments: 5, call: checksum::replace_l4 },
     Row { number: 14, arguments: 0, call: system::get_current_pid_tgid },
     Row { number: 15, arguments: 0, call: system::get_current_uid_gid },
     Row { number: 16, arguments: 2, call: system::get_current_comm },
+    Row { number: 18, arguments: 3, call: reshape::skb_vlan_push },
+    Row { number: 19, arguments: 1, call: reshape::skb_vlan_pop },
+    Row { number: 23, arguments: 2, call: packet::redirect },
     Row { number: 25, arguments: 5, call: ring::perf_output },
     Row { number: 26, arguments: 4, call: packet::skb_load_bytes },
+    Row { number: 28, arguments: 5, call: checksum::diff },
+    Row { number: 32, arguments: 2, call: reshape::skb_change_type },
+    Row { number: 38, arguments: 3, call: reshape::skb_change_tail },
+    Row { number: 39, arguments: 2, call: reshape::skb_pull_data },
+    Row { number: 40, arguments: 2, call: reshape::csum_update },
+    Row { number: 41, arguments: 1, call: reshape::set_hash_invalid },
     Row { number: 42, arguments: 0, call: system::get_numa_node_id },
+    Row { number: 43, arguments: 3, call: reshape::skb_change_head },
+    Row { number: 44, arguments: 2, call: reshape::xdp_adjust_head },
     Row { number: 45, arguments: 3, call: memory::probe_read_str },
+    Row { number: 48, arguments: 2, call: reshape::set_hash },
+    Row { number: 50, arguments: 4, call: reshape::skb_adjust_room },
+    Row { number: 51, arguments: 3, call: packet::redirect_map },
+    Row { number: 54, arguments: 2, call: reshape::xdp_adjust_meta },
+    Row { number: 65, arguments: 2, call: reshape::xdp_adjust_tail },
+    Row { number: 68, arguments: 5, call: packet::skb_load_bytes_relative },
+    Row { number: 84, arguments: 5, call: packet::no_socket },
+    Row { number: 85, arguments: 5, call: packet::no_socket },
     Row { number: 87, arguments: 3, call: maps::push },
     Row { number: 88, arguments: 2, call: maps::pop },
     Row { number: 89, arguments: 2, call: maps::peek },
     Row { number: 93, arguments: 1, call: locks::lock },
     Row { number: 94, arguments: 1, call: locks::unlock },
+    Row { number: 95, arguments: 1, call: packet::sk_fullsock },
+    Row { number: 96, arguments: 1, call: packet::no_socket },
+    Row { number: 97, arguments: 1, call: reshape::skb_ecn_set_ce },
+    Row { number: 98, arguments: 1, call: packet::no_socket },
+    Row { number: 99, arguments: 5, call: packet::no_socket },
     Row { number: 105, arguments: 4, call: memory::strtol },
     Row { number: 106, arguments: 4, call: memory::strtoul },
     Row { number: 112, arguments: 3, call: memory::probe_read_user },
@@ -84,6 +113,9 @@ pub(crate) static TABLE: &[Row] = &[
     Row { number: 177, arguments: 4, call: text::trace_vprintk },
     Row { number: 181, arguments: 4, call: callbacks::repeat },
     Row { number: 182, arguments: 3, call: memory::strncmp },
+    Row { number: 188, arguments: 1, call: packet::xdp_len },
+    Row { number: 189, arguments: 4, call: packet::xdp_load_bytes },
+    Row { number: 190, arguments: 4, call: packet::xdp_store_bytes },
     Row { number: 195, arguments: 3, call: maps::lookup_percpu },
     Row { number: 208, arguments: 0, call: system::ktime_get_ns },
     Row { number: UNAVAILABLE_HELPER, arguments: 0, call: unavailable },

@@ -1,3 +1,4 @@
 //! Hooks: what builds a context, runs a program on it, and acts on the verdict.
 
 pub mod socket;
+pub mod test_run;

@@ -427,6 +427,13 @@ impl LiveMap {
         }
     }
 
+    /// Whether the map has a value under a key.
+    pub(crate) fn has_key(&self, key: &[u8]) -> bool {
+        let mut value = vec![0; self.0.value_bytes];
+        self.check_sizes(key.len(), None).is_ok()
+            && self.0.storage.behaviour().copy_out(key, &mut value).is_ok()
+    }
+
     /// The ring buffer, if it is one that programs write.
     pub(crate) fn ring(&self) -> Option<&Ring> {
         match &self.0.storage {

@@ -9,3 +9,4 @@ mod random;
 mod sandbox;
 mod socket;
 mod support;
+mod test_run;

@@ -127,12 +127,7 @@ impl SocketFilter {
             0
         };
         let data = self.worker.packet.start() + HEADROOM_BYTES;
-        let packet = Packet {
-            head: data,
-            data,
-            network: data + ETHERNET_BYTES.min(len),
-            end: data + len,
-        };
+        let packet = Packet::fixed(data, data, data + ETHERNET_BYTES.min(len), data + len);
         fill_context(self.worker.context.host(), frame, packet);
         packet
     }

@@ -1,0 +1,186 @@
+//! `twinbpf prog`: single programs, not attached to anything.
+
+mod packets;
+mod report;
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+use twinbpf::{Engine, EngineKind, Executor, Linked, Object, Result, TestInput, VmConfig};
+
+use crate::choice::{NamedEngine, TypeChoice};
+use crate::exit::Exit;
+use crate::object_file;
+use crate::output::{Failure, Output};
+use crate::program_types;
+
+use packets::Packet;
+use report::{Report, TestedProgram, TestedRun};
+
+/// What `prog` is told.
+#[derive(Debug, Args)]
+pub(crate) struct ProgArgs {
+    #[command(subcommand)]
+    command: ProgCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum ProgCommand {
+    /// Run programs on packets, print what each returns and what becomes of the packet, then what the maps hold
+    ///
+    /// Every program is loaded alone, on maps of its own, and sees the packets in their order. Both engines print the same.
+    Run(ProgRunArgs),
+}
+
+/// What `prog run` is told.
+#[derive(Debug, Args)]
+struct ProgRunArgs {
+    /// The BPF object file, and the program if not all are meant
+    #[arg(value_name = "OBJECT[:PROGRAM]")]
+    object: String,
+
+    /// Packets, one a line: a name and hex digits
+    #[arg(long, value_name = "FILE", group = "input")]
+    packets: Option<PathBuf>,
+
+    /// Packets of a capture file (pcap or pcapng)
+    #[arg(long, value_name = "FILE", group = "input")]
+    pcap: Option<PathBuf>,
+
+    /// One packet, in hex digits
+    #[arg(long, value_name = "HEX", value_parser = packets::parse_hex, group = "input")]
+    data: Option<Vec<u8>>,
+
+    /// The context, in hex digits: struct __sk_buff, struct xdp_md, or what the program takes
+    #[arg(long = "ctx", value_name = "HEX", value_parser = packets::parse_hex)]
+    context: Option<Vec<u8>>,
+
+    /// Run this often on each packet, each time on what the time before left
+    #[arg(long, value_name = "NUMBER", default_value_t = 1)]
+    repeat: u32,
+
+    /// Where to run
+    #[arg(long, value_enum, default_value_t = NamedEngine::Vm)]
+    engine: NamedEngine,
+
+    /// Interpret, also where programs could be compiled; vm only
+    #[arg(long)]
+    interp: bool,
+
+    /// Program type, of the programs in SECTION, or of those whose section says none
+    #[arg(long = "type", value_name = "[SECTION=]TYPE", value_parser = TypeChoice::parse)]
+    types: Vec<TypeChoice>,
+
+    /// Print one JSON document
+    #[arg(long)]
+    json: bool,
+}
+
+impl ProgArgs {
+    pub(crate) fn wants_json(&self) -> bool {
+        let ProgCommand::Run(args) = &self.command;
+        args.json
+    }
+}
+
+/// Does what `prog` was told.
+pub(crate) fn prog(args: &ProgArgs, output: &Output) -> Result<Exit, Failure> {
+    let ProgCommand::Run(args) = &args.command;
+    run(args, output)
+}
+
+fn run(args: &ProgRunArgs, output: &Output) -> Result<Exit, Failure> {
+    let (path, wanted) = packets::split_object(&args.object);
+    let mut object = object_file::read(&path)?;
+    program_types::apply(&mut object, &args.types)?;
+    let packets = packets::read(args)?;
+    let engine = open(args)?;
+    let tester = Tester {
+        args,
+        engine,
+        packets,
+    };
+    let report = Report {
+        engine: tester.engine.kind(),
+        programs: tester.programs(&object, wanted.as_deref())?,
+    };
+    if output.wants_json() {
+        output.document(&report)?;
+    } else {
+        output.data(&report.text())?;
+    }
+    Ok(report.exit())
+}
+
+fn open(args: &ProgRunArgs) -> Result<Engine> {
+    if args.engine == NamedEngine::Kernel {
+        return Engine::kernel();
+    }
+    let mut config = VmConfig::default();
+    // With as many CPU slots as the kernel has, per-CPU maps look alike.
+    config.cpu_slots = packets::possible_cpus().unwrap_or(config.cpu_slots);
+    if args.interp {
+        config.executor = Executor::Interpreter;
+    }
+    Engine::vm_with(config)
+}
+
+/// What is the same for every program.
+struct Tester<'a> {
+    args: &'a ProgRunArgs,
+    engine: Engine,
+    packets: Vec<Packet>,
+}
+
+impl Tester<'_> {
+    fn programs(&self, object: &Object, wanted: Option<&str>) -> Result<Vec<TestedProgram>> {
+        let target = self.engine.target(&object.needs())?;
+        let linked = twinbpf::link_each(object, &target)?;
+        let mut tested: Vec<TestedProgram> = linked
+            .programs
+            .iter()
+            .enumerate()
+            .filter(|(_, program)| wanted.is_none_or(|name| name == program.name))
+            .map(|(position, _)| self.program(&linked, position))
+            .collect();
+        for left_out in &linked.left_out {
+            if wanted.is_none_or(|name| name == left_out.name) {
+                let name = left_out.name.clone();
+                tested.push(TestedProgram::not_loaded(
+                    name,
+                    String::new(),
+                    left_out.reason.clone(),
+                ));
+            }
+        }
+        match (tested.is_empty(), wanted) {
+            (true, Some(name)) => Err(packets::no_program(object, name)),
+            _ => Ok(tested),
+        }
+    }
+
+    /// Loads one program on maps of its own and runs it on every packet.
+    fn program(&self, linked: &Linked, position: usize) -> TestedProgram {
+        let spec = &linked.programs[position];
+        let loaded = match self.engine.loader(linked).only_at(position).load() {
+            Ok(loaded) => loaded,
+            Err(error) => {
+                return TestedProgram::not_loaded(spec.name.clone(), spec.section.clone(), error);
+            }
+        };
+        let mut runs = Vec::new();
+        for program in loaded.programs() {
+            for packet in &self.packets {
+                let input = TestInput {
+                    data: &packet.data,
+                    context: self.args.context.as_deref().unwrap_or_default(),
+                    repeat: self.args.repeat,
+                };
+                let outcome = program.test_run(&input);
+                runs.push(TestedRun::new(&packet.name, &input, outcome));
+            }
+        }
+        let is_vm = self.engine.kind() == EngineKind::Vm;
+        TestedProgram::loaded(spec, runs, report::maps(&loaded, is_vm))
+    }
+}

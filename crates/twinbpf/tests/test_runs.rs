@@ -1,0 +1,486 @@
+//! The same programs on the same packets in both engines: values, packets and contexts must agree, and error numbers too.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::process::ExitCode;
+
+use twinbpf::{Errno, Insn, LinkedProgram, ProgramKind, TestInput, TestOutput, Vm, VmConfig};
+use twinbpf_kernel::KernelProgram;
+use twinbpf_trials::{Case, Need};
+use twinbpf_vm::hooks::test_run::test_run;
+
+/// Types whose programs see a socket buffer.
+const SKB: [ProgramKind; 3] = [
+    ProgramKind::SocketFilter,
+    ProgramKind::CgroupSkb,
+    ProgramKind::SchedCls,
+];
+
+fn main() -> ExitCode {
+    let mut cases = Vec::new();
+    let mut add = |name: String, kind, insns: Vec<Insn>| {
+        cases.push(Case::new(&name, &[Need::Kernel], move || {
+            compare(kind, &insns)
+        }));
+    };
+    for (name, offset, kinds) in FIELDS {
+        for kind in kinds.iter() {
+            let mut insns = vec![insn(0x61, 0, 1, *offset, 0), EXIT];
+            if *kind == ProgramKind::CgroupSkb {
+                // These may return 0 or 1 only: the field goes into the mark, which comes back.
+                insns = vec![
+                    insn(0x61, 2, 1, *offset, 0),
+                    insn(0x63, 1, 2, 8, 0),
+                    mov(0, 1),
+                    EXIT,
+                ];
+            }
+            add(format!("field::{kind}::{name}"), *kind, insns);
+        }
+    }
+    for (name, helper, arguments) in CALLS {
+        for kind in [ProgramKind::SchedCls, ProgramKind::Xdp] {
+            let is_xdp = matches!(helper, 44 | 54 | 65 | 188);
+            if is_xdp == (kind == ProgramKind::Xdp) {
+                let number = name_of(arguments);
+                add(
+                    format!("call::{kind}::{name}{number}"),
+                    kind,
+                    calling(*helper, arguments),
+                );
+            }
+        }
+    }
+    for (name, kind, insns) in programs() {
+        add(format!("program::{name}"), kind, insns);
+    }
+    cases.push(Case::new("contexts", &[Need::Kernel], contexts));
+    cases.push(Case::new("lengths", &[Need::Kernel], lengths));
+    twinbpf_trials::run(cases)
+}
+
+const EXIT: Insn = insn(0x95, 0, 0, 0, 0);
+
+const fn insn(opcode: u8, dst: u8, src: u8, offset: i16, imm: i32) -> Insn {
+    Insn {
+        opcode,
+        dst,
+        src,
+        offset,
+        imm,
+    }
+}
+
+const fn mov(dst: u8, imm: i32) -> Insn {
+    insn(0xb7, dst, 0, 0, imm)
+}
+
+const fn copy(dst: u8, src: u8) -> Insn {
+    insn(0xbf, dst, src, 0, 0)
+}
+
+const fn call(helper: i32) -> Insn {
+    insn(0x85, 0, 0, 0, helper)
+}
+
+/// Fields of the context, their offsets, and the types that may read them.
+const FIELDS: &[(&str, i16, &[ProgramKind])] = &[
+    ("len", 0, &SKB),
+    ("pkt_type", 4, &SKB),
+    ("mark", 8, &SKB),
+    ("queue_mapping", 12, &SKB),
+    ("protocol", 16, &SKB),
+    ("vlan_present", 20, &SKB),
+    ("vlan_tci", 24, &SKB),
+    ("vlan_proto", 28, &SKB),
+    ("priority", 32, &SKB),
+    ("ingress_ifindex", 36, &SKB),
+    ("ifindex", 40, &SKB),
+    ("tc_index", 44, &SKB),
+    ("cb", 48, &SKB),
+    ("hash", 68, &SKB),
+    ("tc_classid", 72, &[ProgramKind::SchedCls]),
+    ("napi_id", 84, &SKB),
+    ("family", 88, &[ProgramKind::CgroupSkb]),
+    ("remote_ip4", 92, &[ProgramKind::CgroupSkb]),
+    ("local_ip4", 96, &[ProgramKind::CgroupSkb]),
+    ("remote_ip6", 104, &[ProgramKind::CgroupSkb]),
+    ("local_ip6", 128, &[ProgramKind::CgroupSkb]),
+    ("remote_port", 132, &[ProgramKind::CgroupSkb]),
+    ("local_port", 136, &[ProgramKind::CgroupSkb]),
+    ("wire_len", 160, &[ProgramKind::SchedCls]),
+    ("gso_segs", 164, &SKB),
+    ("gso_size", 176, &SKB),
+    ("ingress_ifindex", 12, &[ProgramKind::Xdp]),
+    ("rx_queue_index", 16, &[ProgramKind::Xdp]),
+];
+
+/// Helpers whose first argument is the context, with the arguments behind it.
+const CALLS: &[(&str, i32, &[i32])] = &[
+    ("adjust_head", 44, &[-216]),
+    ("adjust_head", 44, &[-217]),
+    ("adjust_head", 44, &[8]),
+    ("adjust_head", 44, &[1 << 20]),
+    ("adjust_meta", 54, &[-4]),
+    ("adjust_meta", 54, &[-6]),
+    ("adjust_meta", 54, &[-32]),
+    ("adjust_meta", 54, &[-216]),
+    ("adjust_meta", 54, &[-220]),
+    ("adjust_meta", 54, &[4]),
+    ("adjust_tail", 65, &[100]),
+    ("adjust_tail", 65, &[-8]),
+    ("adjust_tail", 65, &[-50]),
+    ("adjust_tail", 65, &[3000]),
+    ("adjust_tail", 65, &[3600]),
+    ("buff_len", 188, &[]),
+    ("vlan_push", 18, &[0x81, 100]),
+    ("vlan_push", 18, &[0xa888, 0x2007]),
+    ("vlan_push", 18, &[7, 1]),
+    ("vlan_pop", 19, &[]),
+    ("change_type", 32, &[1]),
+    ("change_type", 32, &[4]),
+    ("change_tail", 38, &[30, 0]),
+    ("change_tail", 38, &[13, 0]),
+    ("change_tail", 38, &[14, 0]),
+    ("change_tail", 38, &[3000, 0]),
+    ("change_tail", 38, &[70_000, 0]),
+    ("change_tail", 38, &[30, 1]),
+    ("pull_data", 39, &[0]),
+    ("pull_data", 39, &[20]),
+    ("pull_data", 39, &[5000]),
+    ("csum_update", 40, &[5]),
+    ("set_hash_invalid", 41, &[]),
+    ("change_head", 43, &[4, 0]),
+    ("change_head", 43, &[14, 0]),
+    ("change_head", 43, &[14, 1]),
+    ("change_head", 43, &[70_000, 0]),
+    ("set_hash", 48, &[77]),
+    ("adjust_room", 50, &[8, 0, 0]),
+    ("adjust_room", 50, &[8, 1, 0]),
+    ("adjust_room", 50, &[-8, 0, 0]),
+    ("adjust_room", 50, &[-8, 1, 0]),
+    ("adjust_room", 50, &[-4, 0, 1]),
+    ("adjust_room", 50, &[8, 2, 0]),
+    ("adjust_room", 50, &[5000, 0, 0]),
+    ("adjust_room", 50, &[8, 0, 1 << 20]),
+    ("ecn_set_ce", 97, &[]),
+    ("l3_csum_replace", 10, &[24, 0x1140, 0x113f, 2]),
+    ("l3_csum_replace", 10, &[24, 0x0100_000a, 0x0200_000a, 4]),
+    ("l3_csum_replace", 10, &[24, 0, 0x1234, 0]),
+    ("l3_csum_replace", 10, &[24, 0, 0, 0]),
+    ("l3_csum_replace", 10, &[24, 1, 0, 0]),
+    ("l3_csum_replace", 10, &[25, 0, 0, 2]),
+    ("l3_csum_replace", 10, &[4000, 0, 0, 2]),
+    ("l3_csum_replace", 10, &[24, 0, 0, 16]),
+    ("l3_csum_replace", 10, &[24, 0, 0, 3]),
+    ("l4_csum_replace", 11, &[40, 0x1140, 0x113f, 2]),
+    ("l4_csum_replace", 11, &[40, 0x1140, 0x113f, 0x32]),
+    ("l4_csum_replace", 11, &[50, 0, 0, 0x20]),
+    ("l4_csum_replace", 11, &[50, 0x1234, 0x1234, 0x62]),
+    ("l4_csum_replace", 11, &[40, 0x0100_000a, 0x0200_000a, 0x14]),
+    ("l4_csum_replace", 11, &[40, 0, 0, 0x100]),
+];
+
+fn name_of(arguments: &[i32]) -> String {
+    arguments
+        .iter()
+        .map(|argument| format!(" {argument:#x}"))
+        .collect()
+}
+
+/// Calls a helper on the context. The value is what it answered, and 16 times as much again from the context afterwards.
+fn calling(helper: i32, arguments: &[i32]) -> Vec<Insn> {
+    let mut insns = vec![copy(6, 1)];
+    for (argument, register) in arguments.iter().zip(2..) {
+        insns.push(mov(register, *argument));
+    }
+    insns.push(call(helper));
+    let fields: &[i16] = if matches!(helper, 44 | 54 | 65 | 188) {
+        &[]
+    } else {
+        &[0, 4, 16, 20, 24, 28, 68]
+    };
+    for offset in fields {
+        // r0 = r0 * 31 + field
+        insns.push(insn(0x27, 0, 0, 0, 31));
+        insns.push(insn(0x61, 7, 6, *offset, 0));
+        insns.push(insn(0x0f, 0, 7, 0, 0));
+    }
+    insns.push(EXIT);
+    insns
+}
+
+/// Types whose programs may return any number.
+const FREE: [ProgramKind; 2] = [ProgramKind::SocketFilter, ProgramKind::SchedCls];
+
+/// Programs of a few steps.
+fn programs() -> Vec<(String, ProgramKind, Vec<Insn>)> {
+    let mut programs = Vec::new();
+    let load = |helper, offset, len: i32, extra: Option<i32>| {
+        let mut insns = vec![
+            insn(0x7a, 10, 0, -8, 0x5a5a),
+            mov(2, offset),
+            copy(3, 10),
+            insn(0x07, 3, 0, 0, -8),
+            mov(4, len),
+        ];
+        insns.extend(extra.map(|extra| mov(5, extra)));
+        insns.extend([
+            call(helper),
+            insn(0x79, 7, 10, -8, 0),
+            insn(0x27, 0, 0, 0, 31),
+            insn(0x0f, 0, 7, 0, 0),
+            EXIT,
+        ]);
+        insns
+    };
+    for (offset, len) in [
+        (0, 8),
+        (6, 4),
+        (20, 8),
+        (4000, 4),
+        (0xffff, 1),
+        (0x1_0000, 1),
+        (-4, 4),
+    ] {
+        for kind in FREE {
+            programs.push((
+                format!("load {offset} {len} {kind}"),
+                kind,
+                load(26, offset, len, None),
+            ));
+        }
+        let relative = [
+            (ProgramKind::SocketFilter, 0),
+            (ProgramKind::SchedCls, 1),
+            (ProgramKind::SchedCls, 0),
+        ];
+        for (kind, start) in relative {
+            let insns = load(68, offset, len, Some(start));
+            programs.push((
+                format!("relative {offset} {len} {start} {kind}"),
+                kind,
+                insns,
+            ));
+        }
+        let insns = load(189, offset, len, None);
+        programs.push((format!("load {offset} {len} xdp"), ProgramKind::Xdp, insns));
+        let mut insns = load(9, offset, len, Some(0));
+        insns.insert(0, mov(0, 0));
+        programs.push((
+            format!("store {offset} {len}"),
+            ProgramKind::SchedCls,
+            insns,
+        ));
+        let insns = load(190, offset, len, None);
+        programs.push((format!("store {offset} {len} xdp"), ProgramKind::Xdp, insns));
+    }
+    for (from, to, seed) in [(4, 4, 0), (0, 8, 7), (8, 0, 7), (8, 8, -1), (0, 0, 5)] {
+        let insns = vec![
+            insn(0x7a, 10, 0, -8, 0x1234_5678),
+            insn(0x7a, 10, 0, -16, -77),
+            copy(1, 10),
+            insn(0x07, 1, 0, 0, -8),
+            mov(2, from),
+            copy(3, 10),
+            insn(0x07, 3, 0, 0, -16),
+            mov(4, to),
+            mov(5, seed),
+            call(28),
+            EXIT,
+        ];
+        programs.push((
+            format!("csum_diff {from} {to} {seed}"),
+            ProgramKind::SchedCls,
+            insns,
+        ));
+    }
+    for offset in [
+        0,
+        12,
+        -0x20_0000,
+        -0x20_0000 + 12,
+        -0x10_0000,
+        -0x10_0000 + 9,
+        -1,
+        4000,
+    ] {
+        for kind in FREE {
+            let insns = vec![copy(6, 1), insn(0x28, 0, 0, 0, offset), EXIT];
+            programs.push((format!("packet load {offset:#x} {kind}"), kind, insns));
+        }
+    }
+    for (flags, kind) in [
+        (0, ProgramKind::Xdp),
+        (1, ProgramKind::Xdp),
+        (0, ProgramKind::SchedCls),
+        (1, ProgramKind::SchedCls),
+        (2, ProgramKind::SchedCls),
+    ] {
+        let insns = vec![mov(1, 1), mov(2, flags), call(23), EXIT];
+        programs.push((format!("redirect {flags} {kind}"), kind, insns));
+    }
+    programs
+}
+
+/// Frames with the headers that programs look for, and without.
+fn frames() -> Vec<Vec<u8>> {
+    let ipv4 = |service: u8, protocol: u8, len: usize| {
+        let mut frame = vec![2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1, 8, 0];
+        frame.extend([
+            0x45, service, 0, 60, 0x12, 0x34, 0, 0, 64, protocol, 0x54, 0x86,
+        ]);
+        frame.extend([10, 0, 0, 1, 10, 0, 0, 2]);
+        frame.extend((0..len).map(|index| index.to_le_bytes()[0].wrapping_mul(7)));
+        frame
+    };
+    let mut ipv6 = vec![
+        0x33, 0x33, 0, 0, 0, 1, 2, 0, 0, 0, 0, 1, 0x86, 0xdd, 0x60, 0x10,
+    ];
+    ipv6.extend((0..70).map(|index: u8| index.wrapping_mul(5)));
+    let mut tagged = ipv4(0, 17, 30);
+    tagged.splice(12..12, [0x81, 0, 0x20, 0x64]);
+    let mut twice = tagged.clone();
+    twice.splice(12..12, [0x88, 0xa8, 0, 5]);
+    let mut broadcast = ipv4(0, 17, 30);
+    broadcast[..6].fill(0xff);
+    let mut arp = vec![0; 42];
+    arp[12..14].copy_from_slice(&[8, 6]);
+    let mut raw = vec![0; 60];
+    raw[13] = 40;
+    let mut novell = raw.clone();
+    novell[14..16].fill(0xff);
+    vec![
+        ipv4(0, 6, 40),
+        ipv4(1, 17, 40),
+        ipv4(3, 17, 600),
+        ipv4(0, 17, 5000),
+        ipv6,
+        tagged,
+        twice,
+        broadcast,
+        arp,
+        raw,
+        novell,
+    ]
+}
+
+fn on_both(
+    kind: ProgramKind,
+    insns: &[Insn],
+) -> (
+    KernelProgram,
+    impl Fn(&TestInput<'_>) -> Result<TestOutput, Option<Errno>>,
+) {
+    let linked = LinkedProgram::from_insns("test", kind, insns.to_vec());
+    let kernel = KernelProgram::load(&linked, &[], Some("GPL"), None).unwrap();
+    let vm = Vm::new(VmConfig::default()).unwrap();
+    let program = vm.load_program(&linked, &[]).unwrap();
+    (kernel, move |input| {
+        test_run(&vm, &program, input).map_err(|error| error.errno())
+    })
+}
+
+fn compare(kind: ProgramKind, insns: &[Insn]) {
+    let (kernel, on_vm) = on_both(kind, insns);
+    for frame in frames() {
+        agree(
+            &kernel,
+            &on_vm,
+            &TestInput {
+                data: &frame,
+                ..TestInput::default()
+            },
+        );
+    }
+}
+
+fn agree(
+    kernel: &KernelProgram,
+    on_vm: impl Fn(&TestInput<'_>) -> Result<TestOutput, Option<Errno>>,
+    input: &TestInput<'_>,
+) {
+    // How long it took may differ.
+    let timeless = |output: TestOutput| TestOutput {
+        duration_ns: 0,
+        ..output
+    };
+    let expected = twinbpf_kernel::test_run(kernel, input).map_err(|error| error.errno());
+    let actual = on_vm(input);
+    let (actual, expected) = (actual.map(timeless), expected.map(timeless));
+    assert!(
+        actual == expected,
+        "{} bytes, context {:?}: vm {}, kernel {}",
+        input.data.len(),
+        input.context.iter().position(|byte| *byte != 0),
+        told(&actual),
+        told(&expected)
+    );
+}
+
+fn told(outcome: &Result<TestOutput, Option<Errno>>) -> String {
+    match outcome {
+        Ok(output) => format!(
+            "value {:#x}, {} bytes {:02x?}, context {:02x?}",
+            output.value,
+            output.data.len(),
+            output.data.get(..64).unwrap_or(&output.data),
+            output.context
+        ),
+        Err(errno) => format!("{errno:?}"),
+    }
+}
+
+/// Contexts with one byte that is not zero, at every offset.
+fn contexts() {
+    let frame = frames().remove(0);
+    let insns = [mov(0, 1), EXIT];
+    for (kind, size) in [
+        (ProgramKind::SchedCls, 192),
+        (ProgramKind::SocketFilter, 192),
+        (ProgramKind::Xdp, 24),
+    ] {
+        let (kernel, on_vm) = on_both(kind, &insns);
+        for offset in 0..size {
+            for value in [1, 8, 40] {
+                let mut context = vec![0; size];
+                context[offset] = value;
+                if kind == ProgramKind::Xdp && !(4..8).contains(&offset) {
+                    context[4] = frame.len().to_le_bytes()[0];
+                }
+                agree(
+                    &kernel,
+                    &on_vm,
+                    &TestInput {
+                        data: &frame,
+                        context: &context,
+                        repeat: 1,
+                    },
+                );
+            }
+        }
+    }
+}
+
+/// Every length of a packet of each protocol.
+fn lengths() {
+    let insns = [mov(0, 1), EXIT];
+    for kind in SKB.into_iter().chain([ProgramKind::Xdp]) {
+        let (kernel, on_vm) = on_both(kind, &insns);
+        for frame in frames() {
+            for len in (0..frame.len().min(90)).chain([
+                3000, 3503, 3504, 3505, 3519, 3520, 3521, 3695, 3696, 3697, 3711, 3712, 3713, 3775,
+                3776, 3777,
+            ]) {
+                let data = frame.get(..len).unwrap_or_default();
+                agree(
+                    &kernel,
+                    &on_vm,
+                    &TestInput {
+                        data,
+                        ..TestInput::default()
+                    },
+                );
+            }
+        }
+    }
+}

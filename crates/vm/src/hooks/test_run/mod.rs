@@ -1,0 +1,191 @@
+//! One test run of a program, with the kernel's answers to `BPF_PROG_TEST_RUN`.
+//!
+//! ```text
+//!  XDP            whole frame        struct xdp_md
+//!  tc             whole frame        struct __sk_buff
+//!  other skb      from layer 3 on    struct __sk_buff; what comes out has zeros for the link-layer header
+//!  syscall        no packet          the caller's bytes
+//! ```
+//!
+//! KERNEL: errors, field values and limits were observed on 6.18.
+
+mod skb;
+mod xdp;
+
+use std::time::Instant;
+
+use twinbpf_object::{Code, Diagnosis, Errno, Error, ProgramKind, Result, TestInput, TestOutput};
+
+use crate::context::ContextLayout;
+use crate::program::VmProgram;
+use crate::run::Packet;
+use crate::vm::Vm;
+use crate::worker::{Outcome, Worker};
+
+/// Bytes of an Ethernet header.
+const ETHERNET_BYTES: u32 = 14;
+/// KERNEL: a test run's first page, minus the record at its end (`skb_shared_info`, 6.18).
+const LINEAR_BYTES: u32 = 4096 - 320;
+/// Index of the loopback interface, on which test runs take place.
+const LOOPBACK: u32 = 1;
+
+/// Runs `program` on `input`, not attached to anything.
+///
+/// # Errors
+///
+/// Kind [`Usage`](twinbpf_object::ErrorKind::Usage) with the kernel's errno if the input does not fit the program; the reason of an
+/// abnormal end.
+pub fn test_run(vm: &Vm, program: &VmProgram, input: &TestInput<'_>) -> Result<TestOutput> {
+    TestRunner::new(vm, program)?.run(input)
+}
+
+/// A program with a worker of its own, for test runs one after the other.
+#[derive(Debug)]
+pub struct TestRunner {
+    worker: Worker,
+    program: VmProgram,
+}
+
+impl TestRunner {
+    /// Prepares a program for test runs.
+    ///
+    /// # Errors
+    ///
+    /// If the vm has no free CPU slot.
+    pub fn new(vm: &Vm, program: &VmProgram) -> Result<Self> {
+        Ok(Self {
+            worker: vm.worker()?,
+            program: program.clone(),
+        })
+    }
+
+    /// Runs the program on `input`.
+    ///
+    /// # Errors
+    ///
+    /// As [`test_run`].
+    pub fn run(&mut self, input: &TestInput<'_>) -> Result<TestOutput> {
+        match self.program.kind() {
+            ProgramKind::Xdp => xdp::run(self, input),
+            ProgramKind::SocketFilter
+            | ProgramKind::SchedCls
+            | ProgramKind::SchedAct
+            | ProgramKind::CgroupSkb
+            | ProgramKind::LwtIn
+            | ProgramKind::LwtOut
+            | ProgramKind::LwtXmit => skb::run(self, input),
+            ProgramKind::Syscall => self.run_without_packet(input),
+            _ => Err(self.refuse(Errno::ENOTSUPP)),
+        }
+    }
+
+    fn run_without_packet(&mut self, input: &TestInput<'_>) -> Result<TestOutput> {
+        if !input.data.is_empty() || input.repeat > 1 {
+            return Err(self.refuse(Errno::EINVAL));
+        }
+        let mut context = input.context.to_vec();
+        let started = Instant::now();
+        let value = self.worker.run(&self.program, &mut context)?;
+        Ok(TestOutput {
+            value: crate::semantics::low_32(value),
+            data: Vec::new(),
+            context,
+            duration_ns: average(started, 1),
+        })
+    }
+
+    /// Runs the program as often as asked on the packet that is laid out.
+    fn repeat(
+        &mut self,
+        (layout, context_len): (&'static ContextLayout, usize),
+        mut packet: Packet,
+        repeat: u32,
+    ) -> Result<(Outcome, Packet, u32)> {
+        let len = u32::try_from(context_len).unwrap_or(0);
+        let rounds = repeat.max(1);
+        let started = Instant::now();
+        let mut outcome = None;
+        for _ in 0..rounds {
+            let done = self
+                .worker
+                .execute(&self.program, (layout, len), Some(packet))?;
+            packet = done.packet.unwrap_or(packet);
+            outcome = Some(done);
+        }
+        // At least one round was run, so there is an outcome.
+        let outcome = outcome.ok_or_else(|| self.refuse(Errno::EINVAL))?;
+        Ok((outcome, packet, average(started, rounds)))
+    }
+
+    /// The bytes from one address of the packet area to another.
+    fn bytes(&self, from: u32, to: u32) -> Vec<u8> {
+        let mut bytes = vec![0; to.saturating_sub(from) as usize];
+        let offset = from.saturating_sub(self.worker.packet.start()) as usize;
+        // The packet never leaves its area (`Packet::floor` and `ceiling`).
+        let _ = self.worker.packet.host().copy_out(offset, &mut bytes);
+        bytes
+    }
+
+    fn refuse(&self, errno: Errno) -> Error {
+        let kind = self.program.kind();
+        let (code, message) = match errno {
+            Errno::ENOTSUPP => (
+                Code::PROGRAM_UNSUPPORTED,
+                format!("there are no test runs of programs of type {kind}"),
+            ),
+            Errno::ENODEV => (
+                Code::RUN_REFUSED,
+                "a vm has one interface, number 1".to_owned(),
+            ),
+            _ => (
+                Code::RUN_REFUSED,
+                format!(
+                    "a packet too short for its headers, or a context field that means nothing to a program of type {kind}"
+                ),
+            ),
+        };
+        Diagnosis::new(code, message)
+            .in_program(self.program.name())
+            .errno(errno)
+            .into()
+    }
+}
+
+/// Nanoseconds of a round.
+fn average(started: Instant, rounds: u32) -> u32 {
+    let each = started.elapsed().as_nanos() / u128::from(rounds.max(1));
+    u32::try_from(each).unwrap_or(u32::MAX)
+}
+
+/// A struct of the kernel's interface as bytes, field by field.
+struct Fields(Vec<u8>);
+
+impl Fields {
+    /// The struct with `given` at its start.
+    fn new(size: usize, given: &[u8]) -> Self {
+        let mut bytes = given.to_vec();
+        bytes.resize(size, 0);
+        Self(bytes)
+    }
+
+    fn get(&self, offset: usize) -> u32 {
+        let field = self.0.get(offset..).and_then(|rest| rest.first_chunk());
+        field.map_or(0, |field| u32::from_ne_bytes(*field))
+    }
+
+    fn put(&mut self, offset: usize, value: u32) {
+        self.put_bytes(offset, &value.to_ne_bytes());
+    }
+
+    fn put_bytes(&mut self, offset: usize, value: &[u8]) {
+        if let Some(field) = self.0.get_mut(offset..offset + value.len()) {
+            field.copy_from_slice(value);
+        }
+    }
+
+    /// Whether all bytes of the range are 0.
+    fn is_zero(&self, range: std::ops::Range<usize>) -> bool {
+        let bytes = self.0.get(range);
+        bytes.is_some_and(|bytes| bytes.iter().all(|byte| *byte == 0))
+    }
+}
