@@ -213,6 +213,7 @@ fn calling(helper: i32, arguments: &[i32]) -> Vec<Insn> {
 const FREE: [ProgramKind; 2] = [ProgramKind::SocketFilter, ProgramKind::SchedCls];
 
 /// Programs of a few steps.
+#[expect(clippy::too_many_lines, reason = "a flat list of programs")]
 fn programs() -> Vec<(String, ProgramKind, Vec<Insn>)> {
     let mut programs = Vec::new();
     let load = |helper, offset, len: i32, extra: Option<i32>| {

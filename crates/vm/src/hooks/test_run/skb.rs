@@ -77,7 +77,7 @@ fn lay_out(
 ) -> std::result::Result<(Packet, Fields), Errno> {
     let given = Fields::new(sk_buff::SIZE, input.context);
     let len = u32::try_from(input.data.len()).map_err(|_| Errno::EINVAL)?;
-    if len < ETHERNET_BYTES || len > LINEAR_BYTES - KERNEL_HEADROOM {
+    if !(ETHERNET_BYTES..=LINEAR_BYTES - KERNEL_HEADROOM).contains(&len) {
         return Err(Errno::EINVAL);
     }
     let protocol = protocol(input.data);
