@@ -9,6 +9,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use twinbpf_object::btf::{Btf, Composite, Type, TypeId};
+use twinbpf_object::core::minimal_types;
 use twinbpf_object::spec::ByteOrder;
 use twinbpf_object::{Object, Target, link};
 use twinbpf_trials::{Case, Need};
@@ -76,6 +77,23 @@ fn programs_are_adapted_to_the_running_kernel() {
     }
     // One of the two names a kernel has: `state` until 5.13, `__state` since.
     assert_eq!(answer("state") + answer("underscored"), 1);
+    let object = Object::parse(file).unwrap();
+    let part = minimal_types(&[object], &btf).unwrap();
+    let part = part.encode(ByteOrder::HOST).unwrap();
+    assert!(part.len() < 10_000, "{} bytes are enough", part.len());
+    let target = Target {
+        btf: Some(Arc::new(Btf::parse(&part, ByteOrder::HOST).unwrap())),
+        ..target
+    };
+    let from_part = link(&Object::parse(file).unwrap(), &target).unwrap();
+    for (one, other) in linked.programs.iter().zip(&from_part.programs) {
+        // The number of a type is another one in other types.
+        assert!(
+            one.insns == other.insns || one.name == "task_id",
+            "{}",
+            one.name
+        );
+    }
     let missing = linked
         .programs
         .iter()

@@ -82,8 +82,9 @@ impl Header {
         })
     }
 
-    /// Where the strings are, which start and end with a NUL.
-    pub(super) fn strings(&self, bytes: &[u8]) -> Result<Range<usize>> {
+    /// Where the strings are, which start and end with a NUL. Those that continue others need not start with one, and may be
+    /// none at all.
+    pub(super) fn strings(&self, bytes: &[u8], is_split: bool) -> Result<Range<usize>> {
         let start = self.strings_start();
         let found = range_in(bytes, start, self.strings_length).ok_or_else(|| {
             let message = format!(
@@ -94,7 +95,10 @@ impl Header {
             malformed(16, message)
         })?;
         let strings = bytes.get(found.clone()).unwrap_or_default();
-        if strings.first() != Some(&0) || strings.last() != Some(&0) {
+        if is_split && strings.is_empty() {
+            return Ok(found);
+        }
+        if (strings.first() != Some(&0) && !is_split) || strings.last() != Some(&0) {
             return Err(malformed(
                 start,
                 "BTF strings must start and end with a NUL",
@@ -106,7 +110,7 @@ impl Header {
     /// Checks that all strings are text.
     pub(super) fn check_text(&self, bytes: &[u8]) -> Result<()> {
         let start = self.strings_start();
-        let strings = bytes.get(self.strings(bytes)?).unwrap_or_default();
+        let strings = bytes.get(self.strings(bytes, false)?).unwrap_or_default();
         match std::str::from_utf8(strings) {
             Ok(_) => Ok(()),
             Err(error) => {

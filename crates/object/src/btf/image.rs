@@ -74,7 +74,7 @@ impl Image {
     pub(crate) fn read(bytes: &[u8], order: ByteOrder) -> Option<Self> {
         let header = Header::read(bytes, order).ok()?;
         let types = header.types(bytes).ok()?;
-        let strings = header.strings(bytes).ok()?;
+        let strings = header.strings(bytes, false).ok()?;
         let (mut at, end) = (types.start, types.end);
         let mut image = Self {
             bytes: bytes.to_vec(),

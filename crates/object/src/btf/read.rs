@@ -24,7 +24,7 @@ impl Btf {
             bytes: Bytes::new(Arc::new(bytes.to_vec())),
             order,
             types: header.types(bytes)?,
-            strings: header.strings(bytes)?,
+            strings: header.strings(bytes, false)?,
             base: None,
             model: Model::Whole(Vec::new()),
         };
@@ -55,7 +55,7 @@ impl Btf {
     fn open_on(bytes: Bytes, order: ByteOrder, base: Option<Arc<Self>>) -> Result<Self> {
         let all = bytes.get();
         let header = Header::read(all, order)?;
-        let (types, strings) = (header.types(all)?, header.strings(all)?);
+        let (types, strings) = (header.types(all)?, header.strings(all, base.is_some())?);
         Ok(Self {
             bytes,
             order,

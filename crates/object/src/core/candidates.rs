@@ -1,48 +1,97 @@
 //! Types of the target that may be the one the program means: same name without flavours, same kind.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 use crate::btf::{Btf, Search, Type, TypeId, TypeKinds, essential_name};
+use crate::target::ModuleTypes;
+
+/// A type of the kernel or of one of its modules.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Candidate<'a> {
+    pub(super) types: &'a Btf,
+    pub(super) id: TypeId,
+}
+
+/// Where candidates are looked for: first in the kernel's types, in its modules' only for what the kernel does not have.
+#[derive(Debug, Default)]
+pub(super) struct Searched<'a> {
+    kernel: Option<&'a Btf>,
+    modules: Vec<&'a Btf>,
+}
+
+impl<'a> Searched<'a> {
+    /// The target's types, if they are known, and its modules'.
+    pub(super) fn new(kernel: Option<&'a Btf>, modules: &'a [ModuleTypes]) -> Self {
+        Self {
+            kernel,
+            modules: modules.iter().map(|each| each.btf.as_ref()).collect(),
+        }
+    }
+
+    pub(super) fn has_types(&self) -> bool {
+        self.kernel.is_some()
+    }
+}
 
 /// Candidates of each root.
-#[derive(Debug, Default)]
-pub(super) struct Candidates(BTreeMap<TypeId, Vec<TypeId>>);
+#[derive(Debug)]
+pub(super) struct Candidates<'a>(BTreeMap<TypeId, Vec<Candidate<'a>>>);
 
-impl Candidates {
-    /// Looks for all roots in one pass over the target's types.
-    pub(super) fn find(local: &Btf, target: &Btf, roots: impl Iterator<Item = TypeId>) -> Self {
-        let mut found: BTreeMap<TypeId, Vec<TypeId>> = roots.map(|id| (id, Vec::new())).collect();
-        let mut wanted: HashMap<&str, Vec<TypeId>> = HashMap::new();
-        for root in found.keys() {
+impl<'a> Candidates<'a> {
+    /// Looks for all roots in one walk over the target's types.
+    pub(super) fn find(
+        local: &Btf,
+        searched: &Searched<'a>,
+        roots: impl Iterator<Item = TypeId>,
+    ) -> Self {
+        let mut found = Self(roots.map(|id| (id, Vec::new())).collect());
+        if let Some(kernel) = searched.kernel {
+            found.add(local, &[kernel]);
+            found.add(local, &searched.modules);
+        }
+        found
+    }
+
+    /// Looks everywhere in `places` for those that have no candidate yet.
+    fn add(&mut self, local: &Btf, places: &[&'a Btf]) {
+        let mut wanted: BTreeMap<&str, Vec<TypeId>> = BTreeMap::new();
+        for (root, candidates) in &self.0 {
             let name = essential_name(local.name_of(*root));
-            if !name.is_empty() {
+            if candidates.is_empty() && !name.is_empty() {
                 wanted.entry(name).or_default().push(*root);
             }
         }
-        let names: Vec<&str> = wanted.keys().copied().collect();
-        let search = Search::without_flavours(names.iter().copied()).of(TypeKinds::DATA);
-        for hit in target.search(&search) {
-            let (Some(kind), Some(roots)) = (target.get(hit.id), wanted.get(names[hit.name]))
-            else {
-                continue;
-            };
-            for root in roots {
-                if local.get(*root).is_some_and(|root| same_kind(root, kind)) {
-                    found.entry(*root).or_default().push(hit.id);
+        if wanted.is_empty() {
+            return;
+        }
+        let search = Search::without_flavours(wanted.keys().copied()).of(TypeKinds::DATA);
+        let roots: Vec<&Vec<TypeId>> = wanted.values().collect();
+        for types in places.iter().copied() {
+            for hit in types.search(&search) {
+                let (Some(kind), Some(roots)) = (types.get(hit.id), roots.get(hit.name)) else {
+                    continue;
+                };
+                for root in *roots {
+                    if local.get(*root).is_some_and(|root| same_kind(root, kind)) {
+                        let id = hit.id;
+                        self.0
+                            .entry(*root)
+                            .or_default()
+                            .push(Candidate { types, id });
+                    }
                 }
             }
         }
-        Self(found)
     }
 
     /// Candidates of a root.
-    pub(super) fn of(&self, root: TypeId) -> &[TypeId] {
+    pub(super) fn of(&self, root: TypeId) -> &[Candidate<'a>] {
         self.0.get(&root).map_or(&[], Vec::as_slice)
     }
 
     /// Keeps only these from now on.
-    pub(super) fn narrow(&mut self, root: TypeId, ids: Vec<TypeId>) {
-        self.0.insert(root, ids);
+    pub(super) fn narrow(&mut self, root: TypeId, kept: Vec<Candidate<'a>>) {
+        self.0.insert(root, kept);
     }
 }
 

@@ -17,12 +17,24 @@ pub(super) struct Field {
     pub(super) root: TypeId,
     /// What is looked for, step by step.
     steps: Vec<Step>,
+    /// The members gone through, those without a name included.
+    pub(super) places: Vec<Place>,
     /// Where it starts, bits from the root's start.
     pub(super) offset_bits: u64,
     /// Its type.
     pub(super) target: TypeId,
     /// Its width, if it is a bit field.
     pub(super) bitfield: Option<Bitfield>,
+}
+
+/// A member where it is declared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Place {
+    /// The struct or union.
+    pub(super) whole: TypeId,
+    /// Its position there.
+    pub(super) position: usize,
+    pub(super) member: Member,
 }
 
 /// One step.
@@ -39,6 +51,7 @@ impl Field {
         Self {
             root,
             steps: Vec::new(),
+            places: Vec::new(),
             offset_bits: 0,
             target: root,
             bitfield: None,
@@ -79,13 +92,15 @@ impl Field {
     }
 
     /// Goes on to a member, named or not.
-    fn enter_member(&mut self, member: Member) -> Result<(), String> {
+    fn enter_member(&mut self, place: Place) -> Result<(), String> {
+        let member = place.member;
         self.advance(Some(u64::from(member.offset_bits)))?;
         self.target = member.target;
         self.bitfield = member.bitfield;
         if !member.name.is_empty() {
             self.steps.push(Step::Member(member));
         }
+        self.places.push(place);
         Ok(())
     }
 
@@ -109,7 +124,7 @@ pub(super) fn walk(btf: &Btf, root: TypeId, path: &[u32]) -> Result<Field, Strin
     field.enter_element(btf, root, *first)?;
     let mut is_last_member = false;
     for step in rest {
-        let (_, found) = btf
+        let (id, found) = btf
             .resolve(field.target)
             .map_err(|error| error.to_string())?;
         match found {
@@ -121,7 +136,11 @@ pub(super) fn walk(btf: &Btf, root: TypeId, path: &[u32]) -> Result<Field, Strin
                         whole.members.len()
                     )
                 })?;
-                field.enter_member(*member)?;
+                field.enter_member(Place {
+                    whole: id,
+                    position,
+                    member: *member,
+                })?;
                 is_last_member = position + 1 == whole.members.len();
             }
             Type::Array(array) => {
@@ -188,8 +207,8 @@ pub(super) fn find(
                 let Some(way) = search.in_type(found.target)? else {
                     return Ok(None);
                 };
-                for member in way.members.into_iter().rev() {
-                    found.enter_member(member)?;
+                for place in way.places.into_iter().rev() {
+                    found.enter_member(place)?;
                 }
                 is_last_member = way.is_last;
                 if !compatible::fields(local, wanted.target, target, found.target)? {
@@ -211,7 +230,7 @@ struct Search<'a> {
 
 /// The members to go through, innermost first.
 struct Way {
-    members: Vec<Member>,
+    places: Vec<Place>,
     /// Whether the named one is the last of its struct.
     is_last: bool,
 }
@@ -224,22 +243,27 @@ impl Search<'_> {
                 if self.seen.len() > MOST_NESTED {
                     return Err("anonymous structs are nested too deeply".to_owned());
                 }
-                self.in_whole(whole)
+                self.in_whole(id, whole)
             }
             _ => Ok(None),
         }
     }
 
-    fn in_whole(&mut self, whole: &Composite) -> Result<Option<Way>, String> {
+    fn in_whole(&mut self, id: TypeId, whole: &Composite) -> Result<Option<Way>, String> {
         for (position, member) in whole.members.iter().enumerate() {
+            let place = Place {
+                whole: id,
+                position,
+                member: *member,
+            };
             if member.name.is_empty() {
                 if let Some(mut way) = self.in_type(member.target)? {
-                    way.members.push(*member);
+                    way.places.push(place);
                     return Ok(Some(way));
                 }
             } else if self.target.is_named(member.name, self.name) {
                 return Ok(Some(Way {
-                    members: vec![*member],
+                    places: vec![place],
                     is_last: position + 1 == whole.members.len(),
                 }));
             }

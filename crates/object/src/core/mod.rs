@@ -9,6 +9,7 @@
 //!            --fields.rs, compatible.rs, shape.rs--> the same thing in each candidate, or not
 //!            --answer.rs--> the number, the same for every candidate, or it is ambiguous
 //!            --patch.rs--> the instruction
+//! minimal.rs                   which part of the target's types would have been enough
 //! ```
 //!
 //! Questions about existence are answered with 0 where there is nothing. Every other question without an answer makes its
@@ -22,11 +23,13 @@ mod answer;
 mod candidates;
 mod compatible;
 mod fields;
+mod minimal;
 mod patch;
 mod report;
 mod shape;
 mod subject;
 
+pub use minimal::minimal_types;
 pub use patch::UNAVAILABLE_HELPER;
 pub use report::{ExplainedRelocation, Resolution, explain};
 
@@ -37,7 +40,7 @@ use crate::spec::{FunctionIndex, Object, TypeRelocation};
 use crate::target::Target;
 
 use answer::Answer;
-use candidates::Candidates;
+use candidates::{Candidate, Candidates, Searched};
 use subject::Subject;
 
 /// What became of every relocation of an object.
@@ -79,17 +82,9 @@ impl Adapted {
                 .iter()
                 .flat_map(|each| &each.type_relocations)
         };
-        let types = target
-            .btf
-            .as_deref()
-            .filter(|_| relocations().next().is_some());
-        let mut asking = Asking {
-            local,
-            target: types,
-            candidates: types
-                .map(|types| Candidates::find(local, types, relocations().map(|each| each.root)))
-                .unwrap_or_default(),
-        };
+        let types = relocations().next().and(target.btf.as_deref());
+        let roots = relocations().map(|each| each.root);
+        let mut asking = Asking::new(local, Searched::new(types, &target.modules), roots);
         let functions = object
             .functions
             .iter()
@@ -140,11 +135,20 @@ impl Adapted {
 /// The two sides, while questions are asked.
 struct Asking<'a> {
     local: &'a Btf,
-    target: Option<&'a Btf>,
-    candidates: Candidates,
+    has_target: bool,
+    candidates: Candidates<'a>,
 }
 
-impl Asking<'_> {
+impl<'a> Asking<'a> {
+    /// The roots are looked for at once, because that is one walk over the target's types.
+    fn new(local: &'a Btf, searched: Searched<'a>, roots: impl Iterator<Item = TypeId>) -> Self {
+        Self {
+            local,
+            has_target: searched.has_types(),
+            candidates: Candidates::find(local, &searched, roots),
+        }
+    }
+
     fn outcome(&mut self, relocation: &TypeRelocation) -> Outcome {
         self.answer(relocation).unwrap_or_else(Outcome::Failed)
     }
@@ -152,8 +156,7 @@ impl Asking<'_> {
     fn answer(&mut self, relocation: &TypeRelocation) -> Result<Outcome> {
         let local = self.local;
         let kind = relocation.kind;
-        let subject = Subject::read(local, relocation)
-            .map_err(|message| malformed(format!("{}: {message}", shown(local, relocation))))?;
+        let subject = self.subject(relocation)?;
         let before = answer::of(kind, local, Some(&subject))
             .map_err(|message| malformed(format!("{}: {message}", shown(local, relocation))))?;
         let Some(before) = before else {
@@ -166,25 +169,25 @@ impl Asking<'_> {
             let after = before;
             return Ok(Outcome::Known { before, after });
         }
-        let Some(target) = self.target else {
+        if !self.has_target {
             return Err(no_types(&subject.shown(local)));
-        };
-        let found = self.matching(target, relocation, &subject)?;
+        }
+        let found = self.matching(relocation, &subject)?;
         let mut after: Option<(TypeId, Option<Answer>)> = None;
-        for (id, there) in &found {
-            let next = answer::of(kind, target, Some(there))
+        for (candidate, there) in &found {
+            let next = answer::of(kind, candidate.types, Some(there))
                 .map_err(|message| malformed(format!("in the target, {message}")))?;
             match &after {
                 Some((first, known)) if !same(*known, next) => {
-                    return Err(ambiguous(&subject.shown(local), *first, *id));
+                    return Err(ambiguous(&subject.shown(local), *first, candidate.id));
                 }
                 Some(_) => {}
-                None => after = Some((*id, next)),
+                None => after = Some((candidate.id, next)),
             }
         }
         let answered = match after {
             Some((_, answered)) => answered,
-            None => answer::of(kind, target, None).unwrap_or_default(),
+            None => answer::of(kind, local, None).unwrap_or_default(),
         };
         Ok(match answered {
             Some(after) => Outcome::Known { before, after },
@@ -192,24 +195,30 @@ impl Asking<'_> {
         })
     }
 
+    /// What a relocation is about, in the object's types.
+    fn subject(&self, relocation: &TypeRelocation) -> Result<Subject> {
+        let local = self.local;
+        Subject::read(local, relocation)
+            .map_err(|message| malformed(format!("{}: {message}", shown(local, relocation))))
+    }
+
     /// The same thing in every candidate that has it. From then on only those are asked about this root: a field that one
     /// of two types of the same name lacks tells them apart.
     fn matching(
         &mut self,
-        target: &Btf,
         relocation: &TypeRelocation,
         subject: &Subject,
-    ) -> Result<Vec<(TypeId, Subject)>> {
+    ) -> Result<Vec<(Candidate<'a>, Subject)>> {
         let mut found = Vec::new();
-        for id in self.candidates.of(relocation.root) {
+        for candidate in self.candidates.of(relocation.root) {
             let there = subject
-                .find(self.local, target, *id, relocation.kind)
+                .find(self.local, candidate.types, candidate.id, relocation.kind)
                 .map_err(|message| malformed(format!("in the target, {message}")))?;
-            found.extend(there.map(|there| (*id, there)));
+            found.extend(there.map(|there| (*candidate, there)));
         }
         if !found.is_empty() {
-            let ids = found.iter().map(|(id, _)| *id).collect();
-            self.candidates.narrow(relocation.root, ids);
+            let kept = found.iter().map(|(candidate, _)| *candidate).collect();
+            self.candidates.narrow(relocation.root, kept);
         }
         Ok(found)
     }

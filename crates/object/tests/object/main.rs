@@ -6,6 +6,7 @@ mod btf_builder;
 mod btf_maps;
 mod btf_write;
 mod core;
+mod core_sources;
 mod fixtures;
 mod globals;
 mod hostile;
