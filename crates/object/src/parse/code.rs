@@ -4,14 +4,14 @@
 //! untyped and has size 0, jump targets have symbols too. Then a function is a *global* untyped symbol (labels such as
 //! `LBB0_3` are local), and it reaches to the next one or to the end of its section.
 //!
-//! An instruction that means nothing is no reason to refuse the object: the other programs are none the worse, and whether
-//! one can run is for its engine to say. It is kept as it is, and named in a warning.
+//! What the instructions mean is not asked here. One that means nothing is no reason to refuse the object: the other
+//! programs are none the worse, and whether one can run is for its engine to say.
 
 use std::collections::BTreeMap;
 
 use crate::diagnosis::{Code as ErrorCode, Diagnosis, Error, Result};
 use crate::elf::{Binding, Elf, Section, SectionIndex, Symbol, SymbolKind, SymbolPlace};
-use crate::insn::{Displacement, INSN_BYTES, Insn, InsnIndex, Operation};
+use crate::insn::{INSN_BYTES, Insn, InsnIndex};
 use crate::spec::{ByteOrder, Function, FunctionIndex, Linkage};
 
 use super::role::Role;
@@ -58,9 +58,8 @@ pub(super) fn read(elf: &Elf<'_>, warnings: &mut Vec<String>) -> Result<Code> {
         for extent in extents(section, starts, warnings)? {
             let index = FunctionIndex(code.functions.len());
             code.starts.insert((section.index, extent.start), index);
-            let function = function(section, extent, elf.byte_order)?;
-            warnings.extend(meaningless(section, extent, &function.insns));
-            code.functions.push(function);
+            code.functions
+                .push(function(section, extent, elf.byte_order)?);
             code.is_among_programs.push(role == Role::Programs);
         }
     }
@@ -268,72 +267,6 @@ fn function(section: &Section<'_>, extent: Extent<'_>, order: ByteOrder) -> Resu
         type_id: None,
         lines: Vec::new(),
     })
-}
-
-/// A warning if no engine will accept the function, as its first instruction without meaning shows.
-fn meaningless(section: &Section<'_>, extent: Extent<'_>, insns: &[Insn]) -> Option<String> {
-    let (slot, reason) = check_instructions(insns).err()?;
-    let offset = extent.start + offset_of(slot * INSN_BYTES);
-    Some(format!(
-        "section `{}`, offset {offset:#x}, function `{}`: no engine accepts this: {reason}",
-        section.name,
-        display_name(section, extent)
-    ))
-}
-
-fn display_name<'data>(section: &Section<'data>, extent: Extent<'data>) -> &'data str {
-    if extent.name.is_empty() {
-        section.name
-    } else {
-        extent.name
-    }
-}
-
-/// Every instruction decodes, and every jump lands on the start of one.
-///
-/// On failure gives the slot and the reason.
-fn check_instructions(insns: &[Insn]) -> std::result::Result<(), (usize, String)> {
-    let mut is_start = vec![false; insns.len()];
-    let mut jumps: Vec<(usize, Displacement)> = Vec::new();
-    let mut slot = 0;
-    while slot < insns.len() {
-        let decoded =
-            Operation::decode(&insns[slot..]).map_err(|error| (slot, error.to_string()))?;
-        is_start[slot] = true;
-        if let Some(to) = jump_of(decoded.operation) {
-            jumps.push((slot, to));
-        }
-        slot += usize::try_from(decoded.slots).unwrap_or(1);
-    }
-    for (from, Displacement(distance)) in jumps {
-        let target =
-            i64::try_from(from).unwrap_or(i64::MAX).saturating_add(1) + i64::from(distance);
-        match usize::try_from(target).ok().and_then(|to| is_start.get(to)) {
-            Some(true) => {}
-            Some(false) => {
-                let message =
-                    format!("the jump to instruction {target} lands inside a 64-bit load");
-                return Err((from, message));
-            }
-            None => {
-                let message = format!(
-                    "the jump to instruction {target} leaves its function of {} instructions",
-                    insns.len()
-                );
-                return Err((from, message));
-            }
-        }
-    }
-    Ok(())
-}
-
-fn jump_of(operation: Operation) -> Option<Displacement> {
-    match operation {
-        Operation::Jump { to } | Operation::Branch { to, .. } | Operation::MayGoto { to } => {
-            Some(to)
-        }
-        _ => None,
-    }
 }
 
 fn offset_of(position: usize) -> u64 {
