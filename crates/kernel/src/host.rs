@@ -6,6 +6,7 @@ use std::sync::{Arc, OnceLock};
 use rustix::process::{Resource, Rlimit, setrlimit};
 use twinbpf_object::btf::{Btf, Bytes};
 use twinbpf_object::spec::ByteOrder;
+use twinbpf_object::target::ModuleTypes;
 use twinbpf_object::{Code, Diagnosis, Error, Result, Target};
 use twinbpf_shm::KernelTypes;
 
@@ -47,6 +48,36 @@ pub(crate) fn types() -> Result<Option<Arc<Btf>>> {
     Btf::open(Bytes::new(Arc::new(bytes)), ByteOrder::HOST)
         .map(|btf| Some(Arc::new(btf)))
         .map_err(|error| error.in_file(TYPES))
+}
+
+/// The types of the modules that are loaded now, each on top of the kernel's.
+///
+/// # Errors
+///
+/// If some are there but cannot be read.
+pub(crate) fn modules(base: &Arc<Btf>) -> Result<Vec<ModuleTypes>> {
+    let unreadable = |error: std::io::Error, file: &str| {
+        let message = format!("types of modules cannot be read: {error}");
+        Error::from(Diagnosis::new(Code::HOST_IO, message)).in_file(file)
+    };
+    let names = KernelTypes::modules().map_err(|error| unreadable(error, MODULES))?;
+    let mut found = Vec::with_capacity(names.len());
+    for name in names {
+        let file = format!("{MODULES}/{name}");
+        let bytes = match KernelTypes::open(&name) {
+            Ok(bytes) => bytes,
+            // It has been unloaded since.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+            Err(error) => return Err(unreadable(error, &file)),
+        };
+        let btf = Btf::open_split(Bytes::new(Arc::new(bytes)), Arc::clone(base))
+            .map_err(|error| error.in_file(file))?;
+        found.push(ModuleTypes {
+            name,
+            btf: Arc::new(btf),
+        });
+    }
+    Ok(found)
 }
 
 /// The number of possible CPUs: how many values an element of a per-CPU map has.
@@ -102,6 +133,7 @@ pub(crate) fn is_at_least(release: &str) -> bool {
 
 /// Where the kernel shows its types.
 pub(crate) const TYPES: &str = "/sys/kernel/btf/vmlinux";
+const MODULES: &str = "/sys/kernel/btf";
 const POSSIBLE: &str = "/sys/devices/system/cpu/possible";
 
 /// `6.18.44-amd64` as `KERNEL_VERSION(6, 18, 44)`; the kernel itself stops counting sublevels at 255.

@@ -74,7 +74,8 @@ impl Kernel {
     }
 
     /// What linking needs to know about this kernel to serve `needs`. The kernel's types are read only if CO-RE asks for
-    /// any, and only once; a kernel that does not show them leaves them out.
+    /// any, and only once; a kernel that does not show them leaves them out. Those of its modules are read if the kernel's
+    /// own do not have all that CO-RE asks for.
     ///
     /// # Errors
     ///
@@ -87,6 +88,11 @@ impl Kernel {
         };
         if !needs.type_names.is_empty() {
             target.btf = self.types.get()?;
+            if target.lacks_types(&needs.type_names)
+                && let Some(types) = &target.btf
+            {
+                target.modules = host::modules(types)?;
+            }
         }
         Ok(target)
     }

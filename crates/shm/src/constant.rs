@@ -43,6 +43,26 @@ impl KernelTypes {
         Ok(Self(Held::Read(bytes)))
     }
 
+    /// The modules that show types; none where there is no such folder.
+    ///
+    /// # Errors
+    ///
+    /// If the folder is there but cannot be read.
+    pub fn modules() -> Result<Vec<String>> {
+        let entries = match std::fs::read_dir(FOLDER) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+            entries => entries?,
+        };
+        let mut names = Vec::new();
+        for entry in entries {
+            // A name that is no text is no module's.
+            names.extend(entry?.file_name().into_string());
+        }
+        names.retain(|name| name != KERNEL);
+        names.sort_unstable();
+        Ok(names)
+    }
+
     /// Whether the bytes are the kernel's own, not a copy.
     pub fn is_mapped(&self) -> bool {
         matches!(self.0, Held::Mapped(_))
@@ -103,6 +123,8 @@ impl Drop for Mapping {
 }
 
 const FOLDER: &str = "/sys/kernel/btf";
+/// The file of the kernel itself.
+const KERNEL: &str = "vmlinux";
 /// `SYSFS_MAGIC` of the UAPI header `magic.h`.
 const SYSFS_MAGIC: FsWord = 0x6265_6572;
 

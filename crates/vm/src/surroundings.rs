@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use twinbpf_object::btf::{Btf, Bytes};
 use twinbpf_object::spec::ByteOrder;
+use twinbpf_object::target::ModuleTypes;
 use twinbpf_shm::KernelTypes;
 
 use crate::config::{Clock, VmConfig};
@@ -73,6 +74,22 @@ pub(crate) fn host_types() -> Option<Arc<Btf>> {
     let bytes = KernelTypes::open("vmlinux").ok()?;
     let btf = Btf::open(Bytes::new(Arc::new(bytes)), ByteOrder::HOST);
     btf.ok().map(Arc::new)
+}
+
+/// The types of the kernel's modules, on top of its own, as far as they can be read.
+pub(crate) fn host_modules(base: &Arc<Btf>) -> Vec<ModuleTypes> {
+    let names = KernelTypes::modules().unwrap_or_default();
+    let types = |name: &str| {
+        let bytes = Bytes::new(Arc::new(KernelTypes::open(name).ok()?));
+        Btf::open_split(bytes, Arc::clone(base)).ok()
+    };
+    names
+        .into_iter()
+        .filter_map(|name| {
+            let btf = Arc::new(types(&name)?);
+            Some(ModuleTypes { name, btf })
+        })
+        .collect()
 }
 
 fn host_comm() -> String {

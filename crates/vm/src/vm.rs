@@ -11,7 +11,7 @@ use crate::config::{Executor, VmConfig};
 use crate::maps::{Element, Surroundings as MapSurroundings, VmMap};
 use crate::program::{Program, VmProgram};
 use crate::shared::Shared;
-use crate::surroundings::{Surroundings, host_types};
+use crate::surroundings::{Surroundings, host_modules, host_types};
 use crate::trace::Printed;
 use crate::window::Window;
 use crate::worker::Worker;
@@ -65,6 +65,11 @@ impl Vm {
         let mut target = self.target();
         if !needs.type_names.is_empty() {
             target.btf = self.0.types.get_or_init(host_types).clone();
+            if target.lacks_types(&needs.type_names)
+                && let Some(types) = &target.btf
+            {
+                target.modules = host_modules(types);
+            }
         }
         target
     }

@@ -8,16 +8,27 @@
 //!
 //! A kernel has 126,000 types (6.18): 4,000 pages, of which a program touches a few dozen.
 
-use std::sync::OnceLock;
+use std::collections::HashMap;
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use super::Btf;
-use super::search::{Hit, Search};
+use super::search::{Hit, Question, Search};
 use super::types::{Type, TypeId};
 use super::walk::{self, Head, PAGE_TYPES, Stretch, Visit};
 
 /// What was touched.
 #[derive(Default)]
-pub(super) struct Lazy(OnceLock<Index>);
+pub(super) struct Lazy {
+    index: OnceLock<Index>,
+    /// What searches found, also if it was nothing: an engine asks whether all names are there, linking asks where.
+    known: Mutex<Known>,
+}
+
+/// Types by what was looked for.
+type Known = HashMap<Question, Vec<TypeId>>;
+
+/// Names that are remembered; they are the callers', who may have any number of objects.
+const MOST_KNOWN: usize = 1 << 14;
 
 /// Where all types are.
 pub(super) struct Index {
@@ -47,7 +58,7 @@ struct Slot {
 impl Lazy {
     /// Where all types are.
     pub(super) fn index(&self, btf: &Btf) -> &Index {
-        self.0.get_or_init(|| {
+        self.index.get_or_init(|| {
             Index::new(
                 walk::walk(btf.own_types(), btf.order, btf.strings_end(), &mut Nobody),
                 btf,
@@ -78,10 +89,37 @@ impl Lazy {
 
     /// The types with wanted names. The first search also finds where all types are, in the same walk.
     pub(super) fn search(&self, btf: &Btf, search: &Search<'_>) -> Vec<Hit> {
+        if let Some(hits) = self.recall(search) {
+            return hits;
+        }
         let mut looking = search.look(btf);
         let stretches = walk::walk(btf.own_types(), btf.order, btf.strings_end(), &mut looking);
-        let index = self.0.get_or_init(|| Index::new(stretches, btf));
-        looking.hits(|stretch, position| index.number(stretch, position))
+        let index = self.index.get_or_init(|| Index::new(stretches, btf));
+        let hits = looking.hits(|stretch, position| index.number(stretch, position));
+        self.remember(search, &hits);
+        hits
+    }
+
+    /// What is known, if all names are.
+    fn recall(&self, search: &Search<'_>) -> Option<Vec<Hit>> {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut hits = Vec::new();
+        for (name, question) in search.questions() {
+            hits.extend(known.get(&question)?.iter().map(|id| Hit { name, id: *id }));
+        }
+        hits.sort_unstable_by_key(|hit| hit.id);
+        Some(hits)
+    }
+
+    fn remember(&self, search: &Search<'_>, hits: &[Hit]) {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.len() > MOST_KNOWN {
+            known.clear();
+        }
+        for (name, question) in search.questions() {
+            let ids = hits.iter().filter(|hit| hit.name == name);
+            known.insert(question, ids.map(|hit| hit.id).collect());
+        }
     }
 }
 

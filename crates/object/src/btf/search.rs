@@ -11,7 +11,7 @@ use super::walk::{Head, Visit};
 use super::{Btf, essential_name};
 
 /// Kinds of types, as a set.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct TypeKinds(u32);
 
 impl TypeKinds {
@@ -51,6 +51,14 @@ pub struct Search<'names> {
     kinds: TypeKinds,
     cuts_flavours: bool,
     starts: Starts,
+}
+
+/// One name, and how it is looked for.
+#[derive(PartialEq, Eq, Hash)]
+pub(super) struct Question {
+    name: Box<str>,
+    kinds: TypeKinds,
+    cuts_flavours: bool,
 }
 
 /// A type with a wanted name.
@@ -101,6 +109,18 @@ impl<'names> Search<'names> {
                 Some(Hit { name, id })
             })
             .collect()
+    }
+
+    /// What is asked, one name at a time, with its position among the wanted ones.
+    pub(super) fn questions(&self) -> impl Iterator<Item = (usize, Question)> {
+        self.positions.iter().map(|(name, position)| {
+            let question = Question {
+                name: (*name).into(),
+                kinds: self.kinds,
+                cuts_flavours: self.cuts_flavours,
+            };
+            (*position, question)
+        })
     }
 
     /// For a walk over types.

@@ -9,7 +9,7 @@ mod symbols;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use crate::btf::Btf;
+use crate::btf::{Btf, Search, TypeKinds};
 
 pub use config::{ConfigValue, KernelConfig};
 pub use symbols::{KernelSymbols, SymbolAddress};
@@ -67,5 +67,16 @@ impl Target {
             config: KernelConfig::new(),
             symbols: KernelSymbols::new(),
         }
+    }
+
+    /// Whether a type of one of these names, flavours cut off, is not among the engine's own: then its modules' types are
+    /// worth having. Linking, which looks for the same names, does not look again.
+    pub fn lacks_types(&self, names: &[String]) -> bool {
+        let search = Search::without_flavours(names.iter().map(String::as_str));
+        self.btf.as_deref().is_some_and(|btf| {
+            let hits = btf.search(&search.of(TypeKinds::DATA));
+            let found: BTreeSet<usize> = hits.iter().map(|hit| hit.name).collect();
+            found.len() < names.len()
+        })
     }
 }
