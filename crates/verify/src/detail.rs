@@ -374,6 +374,11 @@ mod tests {
     /// Code, words, and what is said.
     const CASES: &[(Code, &str, &str)] = &[
         (
+            Code::KFUNC_NOT_ALLOWED,
+            "kfunc 'bpf_iter_num_new' is referenced but wasn't resolved",
+            "this kernel has no function bpf_iter_num_new for programs",
+        ),
+        (
             Code::PACKET_BOUNDS,
             "invalid access to packet, off=23 size=1, R1(id=0,off=23,r=14); R1 offset is outside of the packet",
             "1 byte is accessed at offset 23 of the packet, where only 14 bytes are proven to exist",
