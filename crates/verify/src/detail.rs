@@ -156,6 +156,10 @@ fn helper(words: &str) -> Option<String> {
 
 /// `calling kernel function bpf_task_acquire is not allowed`
 fn kfunc(words: &str) -> Option<String> {
+    if let Some(rest) = after(words, "kfunc '") {
+        let name = rest.split('\'').next()?;
+        return Some(format!("this kernel has no function {name} for programs"));
+    }
     let name = after(words, "calling kernel function ")?
         .split(' ')
         .next()?;
