@@ -300,4 +300,8 @@ const FIXTURES: &[Fixture] = &[
     built("testdata/bpf/rejected_lpm.bpf.c", "v3"),
     built("testdata/bpf/rejected_memory.bpf.c", "v3"),
     built("testdata/bpf/typed.bpf.c", "v3"),
+    built("testdata/bpf/kconfig.bpf.c", "v3"),
+    built("testdata/bpf/ksyms.bpf.c", "v3"),
+    built("testdata/bpf/kfuncs.bpf.c", "v3"),
+    built("testdata/bpf/externs_missing.bpf.c", "v3"),
 ];

@@ -70,6 +70,7 @@ const MODULES: &[(&str, &[Row])] = &[
         &[
             ("attr", &[]),
             ("host", &[]),
+            ("externs", &["host"]),
             ("privilege", &[]),
             ("facts", &["host", "privilege"]),
             ("sys", &["attr"]),

@@ -8,6 +8,7 @@
 
 mod attr;
 mod btf;
+mod externs;
 mod facts;
 mod host;
 mod map;
@@ -24,6 +25,7 @@ mod types;
 #[doc(hidden)]
 pub use attr::{LAYOUTS, Layout};
 pub use btf::KernelBtf;
+pub use externs::configuration;
 pub use facts::KernelFacts;
 pub use map::{KernelMap, KernelMapInfo, MapContext};
 pub use program::{KernelProgram, KernelProgramInfo, LoadContext};
@@ -73,9 +75,9 @@ impl Kernel {
         host::target()
     }
 
-    /// What linking needs to know about this kernel to serve `needs`. The kernel's types are read only if CO-RE asks for
-    /// any, and only once; a kernel that does not show them leaves them out. Those of its modules are read if the kernel's
-    /// own do not have all that CO-RE asks for.
+    /// What linking needs to know about this kernel to serve `needs`. The kernel's types are read only if CO-RE or an extern
+    /// asks for any, and only once; a kernel that does not show them leaves them out. Those of its modules are read if the
+    /// kernel's own do not have all that is asked for. What is not shown of its configuration and symbols is left out too.
     ///
     /// # Errors
     ///
@@ -86,14 +88,16 @@ impl Kernel {
         } else {
             host::target_without_cpus()
         };
-        if !needs.type_names.is_empty() {
+        if !needs.type_names.is_empty() || needs.kernel_names().next().is_some() {
             target.btf = self.types.get()?;
-            if target.lacks_types(&needs.type_names)
+            if (target.lacks_types(&needs.type_names)
+                || target.lacks_declarations(needs.kernel_names()))
                 && let Some(types) = &target.btf
             {
                 target.modules = host::modules(types)?;
             }
         }
+        externs::fetch(needs, &mut target);
         Ok(target)
     }
 

@@ -351,7 +351,7 @@ fn refused(spec: &MapSpec, doing: &str, errno: Errno) -> Error {
 fn request(spec: &MapSpec, context: &MapContext<'_>) -> MapCreate {
     let mut flags = spec.flags.0;
     // Nobody asked for this flag of a map of globals, so where the kernel does not have it, it is left out.
-    if spec.origin == MapOrigin::Data && !can_be_mapped(spec.flags) {
+    if matches!(spec.origin, MapOrigin::Data | MapOrigin::Config) && !can_be_mapped(spec.flags) {
         flags &= !MapFlags::MMAPABLE.0;
     }
     if context.token.is_some() {

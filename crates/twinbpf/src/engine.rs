@@ -73,7 +73,13 @@ impl Engine {
     pub fn target(&self, needs: &Needs) -> Result<Target> {
         match self {
             Self::Kernel(kernel) => kernel.target_for(needs),
-            Self::Vm(vm) => Ok(vm.target_for(needs)),
+            Self::Vm(vm) => {
+                let mut target = vm.target_for(needs);
+                // The vm was not built with any configuration; programs see the host's.
+                let host = twinbpf_kernel::configuration(needs);
+                (target.config.origin, target.config.options) = (host.origin, host.options);
+                Ok(target)
+            }
         }
     }
 

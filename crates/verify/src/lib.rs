@@ -73,7 +73,7 @@ fn complete(mut diagnosis: Diagnosis, reading: &Reading<'_>, insns: &[Insn]) -> 
     }
     diagnosis = add_structured(diagnosis, log);
     if let Some(missing) = detail::missing_of_libbpf(&words) {
-        diagnosis = unavailable(diagnosis, &missing);
+        diagnosis = unavailable(diagnosis, Code::CORE_MISSING, &missing);
     }
     diagnosis.place.insn = at;
     diagnosis = places::add(diagnosis, reading, &words);
@@ -116,7 +116,7 @@ pub fn locate(error: Error, program: &LinkedProgram) -> Error {
         return error;
     };
     let at = InsnIndex(at.0);
-    let reason = program.unavailable_reason(at);
+    let missing = program.unavailable_at(at);
     error.map(|mut diagnosis| {
         if let Some(source) = program.source_line(at) {
             diagnosis.place.source = Some(source);
@@ -127,28 +127,40 @@ pub fn locate(error: Error, program: &LinkedProgram) -> Error {
                 related.source = Some(source);
             }
         }
-        match reason {
-            Some(reason) => unavailable(diagnosis, reason),
+        match missing {
+            Some(missing) => unavailable(diagnosis, missing.code, &missing.reason),
             None => diagnosis,
         }
     })
 }
 
 /// The verifier only saw a call of a helper that does not exist.
-fn unavailable(mut diagnosis: Diagnosis, reason: &str) -> Diagnosis {
-    let row = Code::CORE_MISSING.row();
+fn unavailable(mut diagnosis: Diagnosis, code: Code, reason: &str) -> Diagnosis {
+    let row = code.row();
     (diagnosis.code, diagnosis.kind) = (row.code, row.kind);
     diagnosis.category = None;
     diagnosis.message = reason.to_owned();
     if let Some((_, text)) = &mut diagnosis.place.insn {
-        "a place that CO-RE found nothing for".clone_into(text);
+        let what = match code {
+            Code::CORE_MISSING => "a place that CO-RE found nothing for",
+            _ => "a call of what the kernel does not have",
+        };
+        what.clone_into(text);
     }
-    diagnosis.help = vec![CORE_HELP.to_owned()];
+    diagnosis.help = vec![missing_help(code).to_owned()];
     diagnosis
 }
 
-/// What to do where the target lacks something.
-pub const CORE_HELP: &str = "ask first with bpf_core_field_exists(), bpf_core_type_exists() or bpf_core_enum_value_exists()";
+/// What to do where the target lacks something that this code is about.
+pub fn missing_help(code: Code) -> &'static str {
+    match code {
+        Code::CORE_MISSING => CORE_HELP,
+        _ => KSYM_HELP,
+    }
+}
+
+const KSYM_HELP: &str = "ask first with bpf_ksym_exists()";
+const CORE_HELP: &str = "ask first with bpf_core_field_exists(), bpf_core_type_exists() or bpf_core_enum_value_exists()";
 
 /// The instruction as text: from the program if it is at hand, else from the log.
 fn text_of(insns: &[Insn], at: InsnIndex, reading: &Reading<'_>) -> String {

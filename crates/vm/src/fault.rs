@@ -87,9 +87,11 @@ pub enum FaultKind {
     CallDepth,
     /// An operation that this engine does not have.
     Unsupported(&'static str),
-    /// Something that the target's types do not have (CO-RE): the program should have asked for it first.
+    /// Something that the target does not have (CO-RE, kernel functions): the program should have asked for it first.
     Unavailable {
-        /// Type, field and access path.
+        /// The kind of thing.
+        code: Code,
+        /// Type, field and access path, or the function.
         reason: String,
     },
     /// The instruction budget is used up.
@@ -157,7 +159,7 @@ impl fmt::Display for FaultKind {
             Self::NoPacket => f.write_str("packet load without the context in r6"),
             Self::CallDepth => f.write_str("more than 8 nested calls"),
             Self::Unsupported(what) => write!(f, "{what} is not supported by this engine"),
-            Self::Unavailable { reason } => f.write_str(reason),
+            Self::Unavailable { reason, .. } => f.write_str(reason),
             Self::Budget { insns } => write!(f, "the budget of {insns} instructions is used up"),
             Self::Aborted => f.write_str("the run was aborted by another thread"),
             Self::Panicked => f.write_str("a helper panicked"),
@@ -182,7 +184,7 @@ impl From<Fault> for Error {
         let code = match fault.kind {
             FaultKind::Budget { .. } => Code::RUN_BUDGET,
             FaultKind::Aborted => Code::RUN_ABORTED,
-            FaultKind::Unavailable { .. } => Code::CORE_MISSING,
+            FaultKind::Unavailable { code, .. } => code,
             FaultKind::Access { .. }
             | FaultKind::Bounds { .. }
             | FaultKind::NotAPointer { .. }
@@ -197,9 +199,9 @@ impl From<Fault> for Error {
             diagnosis = diagnosis
                 .help("compare the pointer that a lookup returns with NULL before using it");
         }
-        if let FaultKind::Unavailable { .. } = fault.kind {
+        if let FaultKind::Unavailable { code, .. } = fault.kind {
             diagnosis.stage = Stage::Run;
-            diagnosis = diagnosis.help(twinbpf_verify::CORE_HELP);
+            diagnosis = diagnosis.help(twinbpf_verify::missing_help(code));
         }
         diagnosis.place.insn = Some((fault.insn, fault.text));
         diagnosis.place.source = fault.source.map(|source| *source);

@@ -162,10 +162,9 @@ impl Program {
         self.lines.find(at, InsnIndex(start))
     }
 
-    /// Why CO-RE left the instruction at `at` without an answer.
-    pub(crate) fn unavailable_reason(&self, at: InsnIndex) -> Option<&str> {
-        let found = self.unavailable.iter().find(|each| each.at == at)?;
-        Some(&found.reason)
+    /// What is missing at an instruction that the target has nothing for.
+    pub(crate) fn unavailable(&self, at: InsnIndex) -> Option<&Unavailable> {
+        self.unavailable.iter().find(|each| each.at == at)
     }
 
     /// The instruction at `at` as text.
@@ -269,9 +268,7 @@ impl Builder<'_> {
                 self.values.push((at, start, map.value_size()));
                 Ok(start + offset)
             }
-            HoleKind::Kfunc { name, .. }
-            | HoleKind::Ksym { name, .. }
-            | HoleKind::Kconfig { name, .. } => {
+            HoleKind::Kfunc { name, .. } | HoleKind::Ksym { name, .. } => {
                 Err(self.missing(at, &format!("the kernel symbol `{name}`")))
             }
         }

@@ -1,10 +1,12 @@
 //! The vm: one trust domain with its window, maps and programs.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, OnceLock};
 
 use twinbpf_object::link::{LinkedProgram, Target};
 use twinbpf_object::map_rules::{self, MapRefusal};
 use twinbpf_object::spec::{InnerMap, Needs};
+use twinbpf_object::target::Offers;
 use twinbpf_object::{Code, Diagnosis, Errno, Error, ErrorKind, MapSpec, Result};
 
 use crate::config::{Executor, VmConfig};
@@ -76,11 +78,15 @@ impl Vm {
 
     /// What linking needs to know about this engine, types left out.
     pub fn target(&self) -> Target {
-        Target::new(
+        let mut target = Target::new(
             self.0.config.cpu_slots,
             u32::try_from(rustix::param::page_size()).unwrap_or(4096),
             KERNEL_VERSION,
-        )
+        );
+        // The types are borrowed from a kernel; none of its functions and variables are in here.
+        target.offers = Offers::Functions(BTreeSet::new());
+        target.config.has_syscall_wrapper = true;
+        target
     }
 
     /// Creates a map. The template of a map of maps is the definition inside its own.

@@ -194,10 +194,12 @@ impl Worker {
         }
         let insn = u32::try_from(at).unwrap_or(u32::MAX);
         let index = InsnIndex(insn);
-        let kind = match program.unavailable_reason(index) {
-            Some(reason) if matches!(kind, FaultKind::Unavailable { .. }) => {
-                let reason = reason.to_owned();
-                FaultKind::Unavailable { reason }
+        let kind = match program.unavailable(index) {
+            Some(missing) if matches!(kind, FaultKind::Unavailable { .. }) => {
+                FaultKind::Unavailable {
+                    code: missing.code,
+                    reason: missing.reason.clone(),
+                }
             }
             _ => kind,
         };

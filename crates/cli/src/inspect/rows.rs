@@ -6,8 +6,8 @@ use serde::Serialize;
 use twinbpf::btf::{Btf, Type, TypeId};
 use twinbpf::core::{self, ExplainedRelocation, Resolution};
 use twinbpf::spec::{
-    DeclaredValue, Function, FunctionIndex, InnerMap, Linkage, MapOrigin, Pinning, ReferenceTo,
-    SlotContent, Variable,
+    DeclaredValue, Extern, ExternKind, Function, FunctionIndex, InnerMap, Linkage, MapOrigin,
+    Pinning, ReferenceTo, SlotContent, Variable,
 };
 use twinbpf::{MapSpec, Object, PlainValue, ProgramSpec, Target};
 
@@ -109,6 +109,11 @@ pub(super) struct FunctionRow {
 #[derive(Debug, Serialize)]
 pub(super) struct ExternRow {
     pub(super) name: String,
+    pub(super) kind: &'static str,
+    /// The section that BTF lists it in.
+    pub(super) section: Option<&'static str>,
+    /// What a configuration value looks like in the program.
+    pub(super) form: Option<&'static str>,
     pub(super) is_weak: bool,
     /// Names of the functions that refer to it.
     pub(super) functions: Vec<String>,
@@ -153,6 +158,8 @@ impl Document {
         });
         let entries: BTreeSet<usize> = object.programs.iter().map(|each| each.function.0).collect();
         let functions = object.functions.iter().enumerate();
+        let externs = object.externs.iter().enumerate();
+        let externs = externs.map(|(index, each)| ExternRow::new(index, each, object));
         let relocations = core::explain(object, target).into_iter();
         Self {
             ok: true,
@@ -178,7 +185,7 @@ impl Document {
                     FunctionRow::new(function, object, entries.contains(&index))
                 })
                 .collect(),
-            externs: externs(object),
+            externs: externs.collect(),
             relocations: relocations
                 .map(|relocation| RelocationRow::new(relocation, object))
                 .collect(),
@@ -354,26 +361,31 @@ fn function_name(object: &Object, index: FunctionIndex) -> String {
     function.map_or_else(|| index.0.to_string(), |function| function.name.clone())
 }
 
-/// The names that the object does not define, sorted.
-fn externs(object: &Object) -> Vec<ExternRow> {
-    let mut found: BTreeMap<&str, ExternRow> = BTreeMap::new();
-    for function in &object.functions {
-        for reference in &function.references {
-            let ReferenceTo::Extern { name, is_weak, .. } = &reference.to else {
-                continue;
-            };
-            let row = found.entry(name).or_insert_with(|| ExternRow {
-                name: name.clone(),
-                is_weak: *is_weak,
-                functions: Vec::new(),
-            });
-            row.is_weak = row.is_weak && *is_weak;
-            if row.functions.last() != Some(&function.name) {
-                row.functions.push(function.name.clone());
-            }
+impl ExternRow {
+    fn new(index: usize, external: &Extern, object: &Object) -> Self {
+        let uses = |function: &&Function| {
+            function.references.iter().any(|reference| {
+                matches!(&reference.to, ReferenceTo::Extern { index: used, .. } if used.0 == index)
+            })
+        };
+        let form = match &external.kind {
+            ExternKind::Config(place) => Some(place.form.words()),
+            _ => None,
+        };
+        Self {
+            name: external.name.clone(),
+            kind: external.kind.word(),
+            section: external.kind.section(),
+            form,
+            is_weak: external.is_weak,
+            functions: object
+                .functions
+                .iter()
+                .filter(uses)
+                .map(|function| function.name.clone())
+                .collect(),
         }
     }
-    found.into_values().collect()
 }
 
 impl RelocationRow {

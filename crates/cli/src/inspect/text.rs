@@ -168,17 +168,21 @@ fn function_table(functions: &[&FunctionRow]) -> String {
 }
 
 fn extern_table(externs: &[ExternRow]) -> String {
-    let rows: Vec<[String; 3]> = externs
+    let rows: Vec<[String; 4]> = externs
         .iter()
         .map(|each| {
             [
                 each.name.clone(),
+                match each.form {
+                    Some(form) => format!("{}: {form}", each.kind),
+                    None => each.kind.to_owned(),
+                },
                 if each.is_weak { "yes" } else { "no" }.to_owned(),
                 each.functions.join(", "),
             ]
         })
         .collect();
-    table::render(["NAME", "WEAK", "USED BY"], &rows)
+    table::render(["NAME", "KIND", "WEAK", "USED BY"], &rows)
 }
 
 fn relocation_table(relocations: &[RelocationRow]) -> String {

@@ -26,17 +26,17 @@ pub(super) fn fill_holes(program: &LinkedProgram, maps: &[KernelMap]) -> Result<
 }
 
 fn fill_hole(insns: &mut [Insn], hole: &Hole, maps: &[KernelMap]) -> Result<()> {
-    let Some([first, second]) = insns
-        .get_mut(hole.at.get()..)
-        .and_then(<[Insn]>::first_chunk_mut)
-    else {
+    let rest = insns.get_mut(hole.at.get()..).unwrap_or_default();
+    if let (Some(insn), HoleKind::Kfunc { .. }) = (rest.first_mut(), &hole.kind)
+        && !insn.is_wide()
+    {
+        return fill_call(insn, hole);
+    }
+    let Some([first, second]) = rest.first_chunk_mut() else {
         return Err(malformed(hole, "lies outside the program"));
     };
     if !first.is_wide() {
-        return Err(match &hole.kind {
-            HoleKind::Kfunc { name, .. } => unsupported(&format!("kernel function `{name}`")),
-            _ => malformed(hole, "is not a 64-bit load"),
-        });
+        return Err(malformed(hole, "is not a 64-bit load"));
     }
     match &hole.kind {
         HoleKind::Map(map) => {
@@ -55,15 +55,35 @@ fn fill_hole(insns: &mut [Insn], hole: &Hole, maps: &[KernelMap]) -> Result<()> 
             first.imm = i32::try_from(distance)
                 .map_err(|_| malformed(hole, "is too far from its function"))?;
         }
-        HoleKind::Kfunc { name, .. } => {
-            return Err(unsupported(&format!("kernel function `{name}`")));
-        }
-        HoleKind::Ksym { name, .. } => return Err(unsupported(&format!("kernel symbol `{name}`"))),
-        HoleKind::Kconfig { name, .. } => {
-            return Err(unsupported(&format!("configuration value `{name}`")));
+        HoleKind::Kfunc { .. } | HoleKind::Ksym { .. } => {
+            // In the second slot: the descriptor of the BTF that counts; 0 is the kernel's own.
+            first.src = opcode::PSEUDO_BTF_ID;
+            first.imm = kernel_type(hole)?;
         }
     }
     Ok(())
+}
+
+/// A call of a function of the kernel. Its offset says which BTF counts; 0 is the kernel's own.
+fn fill_call(insn: &mut Insn, hole: &Hole) -> Result<()> {
+    insn.src = opcode::PSEUDO_KFUNC_CALL;
+    insn.offset = 0;
+    insn.imm = kernel_type(hole)?;
+    Ok(())
+}
+
+/// The number of a function or variable in the kernel's types.
+fn kernel_type(hole: &Hole) -> Result<i32> {
+    let (name, module, id) = match &hole.kind {
+        HoleKind::Kfunc { name, module, id } => (name, module, *id),
+        HoleKind::Ksym { name, module, id } => (name, module, Some(*id)),
+        _ => return Err(malformed(hole, "is not about the kernel's types")),
+    };
+    if let Some(module) = module {
+        return Err(unsupported(&format!("`{name}` of module `{module}`")));
+    }
+    let id = id.ok_or_else(|| malformed(hole, &format!("has no number for `{name}`")))?;
+    i32::try_from(id.0).map_err(|_| malformed(hole, "has a number that no type has"))
 }
 
 fn map_fd(hole: &Hole, map: MapIndex, maps: &[KernelMap]) -> Result<i32> {

@@ -31,6 +31,7 @@ mod subject;
 
 pub use minimal::minimal_types;
 pub use patch::UNAVAILABLE_HELPER;
+pub(crate) use patch::make_unavailable;
 pub use report::{ExplainedRelocation, Resolution, explain};
 
 use crate::btf::{Btf, RelocationKind, TypeId};
@@ -42,6 +43,18 @@ use crate::target::Target;
 use answer::Answer;
 use candidates::{Candidate, Candidates, Searched};
 use subject::Subject;
+
+/// Whether a type of the target can stand for the object's: the same skeleton, names below the root ignored.
+///
+/// # Errors
+///
+/// One sentence, if the types contradict themselves or are nested too deeply.
+pub(crate) fn are_compatible(
+    (local, here): (&Btf, TypeId),
+    (target, there): (&Btf, TypeId),
+) -> Result<bool, String> {
+    compatible::types(local, here, target, there)
+}
 
 /// What became of every relocation of an object.
 #[derive(Debug, Default)]
@@ -66,6 +79,8 @@ enum Outcome {
 pub struct Unavailable {
     /// The instruction.
     pub at: InsnIndex,
+    /// The kind of thing that is missing.
+    pub code: Code,
     /// What is missing: type, field and access path, in one sentence.
     pub reason: String,
 }
@@ -124,8 +139,9 @@ impl Adapted {
                     .map_err(|message| failed(malformed(message)))?,
             };
             if let Some(reason) = reason {
-                patch::make_unavailable(slots);
-                unavailable.push(Unavailable { at, reason });
+                make_unavailable(slots);
+                let code = Code::CORE_MISSING;
+                unavailable.push(Unavailable { at, code, reason });
             }
         }
         Ok(unavailable)

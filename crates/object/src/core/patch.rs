@@ -57,7 +57,7 @@ pub(super) fn patch(
 }
 
 /// Turns the instruction into a call that no engine has.
-pub(super) fn make_unavailable(slots: &mut [Insn]) {
+pub(crate) fn make_unavailable(slots: &mut [Insn]) {
     let call = Insn {
         opcode: opcode::JMP | opcode::CALL,
         imm: UNAVAILABLE_HELPER,

@@ -88,6 +88,14 @@ codes! {
     CORE_AMBIGUOUS = "L006", Unsupported, Link, "the target has several types of one name that disagree";
     CORE_MALFORMED = "L007", BadObject, Link, "a CO-RE relocation does not fit its type or instruction";
     TARGET_TYPES_MISSING = "L008", Unsupported, Link, "the target's types are needed and not known";
+    CONFIG_MISSING = "L009", Unsupported, Link, "a configuration value of the kernel is needed and not set";
+    CONFIG_VALUE = "L010", Unsupported, Link, "a configuration value does not fit the program's variable";
+    KFUNC_MISSING = "L011", Unsupported, Link, "the engine does not have a kernel function that the program calls";
+    KFUNC_PROTOTYPE = "L012", Unsupported, Link, "a kernel function has another prototype than the program declares";
+    KSYM_MISSING = "L013", Unsupported, Link, "the engine does not have a kernel symbol that the program uses";
+    KSYM_TYPE = "L014", Unsupported, Link, "a kernel variable has another type than the program declares";
+    KSYM_HIDDEN = "L015", Permission, Link, "the address of a kernel symbol is not shown to this process";
+    KSYM_AMBIGUOUS = "L016", Unsupported, Link, "the kernel has several symbols of one name";
     MAP_INVALID = "M001", Rejected, CreateMap, "a map attribute breaks a rule of its map type";
     MAP_PERMISSION = "M002", Permission, CreateMap, "no privilege to create this map";
     MAP_NO_MEMORY = "M003", Limit, CreateMap, "not enough memory for this map";

@@ -1,6 +1,7 @@
 //! Holes: what a linked instruction still misses, by name instead of by number.
 
 use crate::abi::ProgramKind;
+use crate::btf::TypeId;
 use crate::insn::InsnIndex;
 use crate::spec::{MapIndex, ProgramSpec};
 
@@ -27,30 +28,23 @@ pub enum HoleKind {
     },
     /// The address of a function of this program (`BPF_PSEUDO_FUNC`), for callbacks.
     Function(InsnIndex),
-    /// A kernel function (`BPF_PSEUDO_KFUNC_CALL`).
+    /// A function of the kernel: called (`BPF_PSEUDO_KFUNC_CALL`), or its address taken (`BPF_PSEUDO_BTF_ID`).
     Kfunc {
         /// Its name, flavour cut off.
         name: String,
-        /// The module that has it; `None` for the kernel itself or not yet known.
+        /// The module that has it; `None` for the kernel itself.
         module: Option<String>,
-        /// Whether the program may be loaded without it.
-        is_weak: bool,
+        /// Its number in that BTF; `None` if the engine offers it by name.
+        id: Option<TypeId>,
     },
-    /// A kernel symbol (`BPF_PSEUDO_BTF_ID` if typed, else its address).
+    /// A variable of the kernel (`BPF_PSEUDO_BTF_ID`).
     Ksym {
         /// Its name.
         name: String,
-        /// Whether BTF gives it a type.
-        is_typed: bool,
-        /// Whether the program may be loaded without it.
-        is_weak: bool,
-    },
-    /// A value of the kernel's configuration.
-    Kconfig {
-        /// The option's name, or one of the loader's own (`LINUX_KERNEL_VERSION`).
-        name: String,
-        /// Whether the program may be loaded without it.
-        is_weak: bool,
+        /// The module that has it; `None` for the kernel itself.
+        module: Option<String>,
+        /// Its number in that BTF.
+        id: TypeId,
     },
 }
 

@@ -1,5 +1,7 @@
 //! From an object to programs an engine can load: functions gathered, calls resolved, holes named.
 
+mod config_value;
+mod externs;
 mod fit;
 mod gather;
 mod hole;
@@ -19,6 +21,8 @@ use crate::diagnosis::{Code, Diagnosis, Error, Result, SourceLine};
 use crate::insn::{Insn, InsnIndex};
 use crate::spec::{ByteOrder, MapSpec, Object, ProgramSpec, Variable};
 
+use externs::Externs;
+
 /// Most instructions all programs of one object may have together. A program's subprograms are copied behind it, so
 /// without a limit a small object could ask for the square of its size.
 const MOST_INSNS: usize = 1 << 24;
@@ -30,9 +34,9 @@ const MOST_INSNS: usize = 1 << 24;
 ///
 /// # Errors
 ///
-/// If a program refers to something the object does not define ([`Code::UNRESOLVED_SYMBOL`]) or to something not
-/// supported yet ([`Code::UNSUPPORTED_REFERENCE`]): kernel functions and variables, the other byte order; or if a
-/// CO-RE relocation is malformed, ambiguous, or the target's types are needed and not known.
+/// If a program refers to something that neither the object nor the target has (a symbol, a function, variable or
+/// configuration value of the kernel that is not weak), if the object is for the other byte order, or if a CO-RE
+/// relocation is malformed, ambiguous, or the target's types are needed and not known.
 /// What only a program that is not loaded by itself lacks goes to [`Linked::left_out`] instead.
 ///
 /// # Examples
@@ -77,10 +81,14 @@ pub fn link_each(object: &Object, target: &Target) -> Result<Linked> {
         programs: Vec::with_capacity(object.programs.len()),
         left_out: Vec::new(),
     };
-    let adapted = Adapted::new(object, target);
+    let resolution = Resolution {
+        adapted: Adapted::new(object, target),
+        externs: Externs::new(object, target, &mut linked.maps),
+    };
+    linked.variables.extend(externs::variables(object));
     let mut total: usize = 0;
     for program in &object.programs {
-        match link_program(object, program, &adapted) {
+        match link_program(object, program, &resolution) {
             Ok(mut program) => {
                 fit::move_references(&mut program.insns, &mut program.holes, &starts);
                 total = total.saturating_add(program.insns.len());
@@ -98,13 +106,19 @@ pub fn link_each(object: &Object, target: &Target) -> Result<Linked> {
     Ok(linked)
 }
 
+/// What the target has for the object, the same for all its programs.
+struct Resolution {
+    adapted: Adapted,
+    externs: Externs,
+}
+
 fn link_program(
     object: &Object,
     program: &ProgramSpec,
-    adapted: &Adapted,
+    resolution: &Resolution,
 ) -> Result<LinkedProgram> {
     let gathered = gather::gather(object, program)?;
-    let resolved = resolve::resolve(object, program, &gathered, adapted)?;
+    let resolved = resolve::resolve(object, program, &gathered, resolution)?;
     Ok(LinkedProgram {
         name: program.name.clone(),
         section: program.section.clone(),
@@ -223,7 +237,7 @@ pub struct LinkedProgram {
     pub holes: Vec<Hole>,
     /// Where the instructions come from in the source.
     pub lines: SourceLines,
-    /// Instructions that CO-RE found nothing for, ascending: each is a call that no engine has.
+    /// Instructions that the target has nothing for, ascending: each is a call that no engine has.
     pub unavailable: Vec<Unavailable>,
 }
 
@@ -260,10 +274,14 @@ impl LinkedProgram {
             .find(at, function.map_or(InsnIndex(0), |each| each.start))
     }
 
-    /// Why an instruction is unavailable, if CO-RE found nothing for it.
+    /// What is missing, if the target has nothing for an instruction.
+    pub fn unavailable_at(&self, at: InsnIndex) -> Option<&Unavailable> {
+        self.unavailable.iter().find(|each| each.at == at)
+    }
+
+    /// Why an instruction is unavailable, if the target has nothing for it.
     pub fn unavailable_reason(&self, at: InsnIndex) -> Option<&str> {
-        let found = self.unavailable.iter().find(|each| each.at == at)?;
-        Some(&found.reason)
+        self.unavailable_at(at).map(|found| found.reason.as_str())
     }
 
     /// What to say where the program's type is needed and neither section nor caller names one.

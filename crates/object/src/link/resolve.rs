@@ -1,12 +1,15 @@
 //! One program's instructions: functions one behind the other, calls made relative, the rest turned into holes.
 
-use crate::core::Adapted;
+use crate::core::make_unavailable;
 use crate::diagnosis::{Code, Diagnosis, Error, Result};
 use crate::insn::{Insn, InsnIndex, opcode};
-use crate::spec::{Function, FunctionIndex, Object, ProgramSpec, Reference, ReferenceTo};
+use crate::spec::{
+    ExternIndex, Function, FunctionIndex, Object, ProgramSpec, Reference, ReferenceTo,
+};
 
+use super::externs::{Found, Outcome};
 use super::gather::Gathered;
-use super::{Hole, HoleKind, SourceLines, Unavailable};
+use super::{Hole, HoleKind, Resolution, SourceLines, Unavailable};
 
 const CALL: u8 = opcode::JMP | opcode::CALL;
 
@@ -24,6 +27,7 @@ struct Linking<'a> {
     object: &'a Object,
     program: &'a ProgramSpec,
     gathered: &'a Gathered,
+    resolution: &'a Resolution,
     function: &'a Function,
     start: InsnIndex,
 }
@@ -37,7 +41,7 @@ pub(super) fn resolve(
     object: &Object,
     program: &ProgramSpec,
     gathered: &Gathered,
-    adapted: &Adapted,
+    resolution: &Resolution,
 ) -> Result<Resolved> {
     let mut resolved = Resolved {
         insns: Vec::new(),
@@ -53,30 +57,28 @@ pub(super) fn resolve(
             object,
             program,
             gathered,
+            resolution,
             function,
             start: *start,
         };
         linking.check_numbers()?;
         resolved.insns.extend_from_slice(&function.insns);
         resolved.lines.extend(*start, &function.lines);
-        linking.adapt(adapted, *index, &mut resolved)?;
+        linking.adapt(*index, &mut resolved)?;
         for reference in &function.references {
             linking.apply(reference, &mut resolved)?;
         }
     }
+    resolved.unavailable.sort_by_key(|each| each.at);
     Ok(resolved)
 }
 
 impl Linking<'_> {
     /// Adapts the function's instructions to the target's types.
-    fn adapt(
-        &self,
-        adapted: &Adapted,
-        index: FunctionIndex,
-        resolved: &mut Resolved,
-    ) -> Result<()> {
+    fn adapt(&self, index: FunctionIndex, resolved: &mut Resolved) -> Result<()> {
         let relocations = &self.function.type_relocations;
         let insns = resolved.insns.get_mut(self.start.get()..);
+        let adapted = &self.resolution.adapted;
         let unavailable = adapted
             .apply(index, relocations, insns.unwrap_or_default())
             .map_err(|(at, error)| self.located(error, at))?;
@@ -147,9 +149,9 @@ impl Linking<'_> {
                 let message = format!("map {} of {} is needed", map.0, self.object.maps.len());
                 Err(self.error(Code::UNRESOLVED_SYMBOL, reference.at, message))
             }
-            ReferenceTo::Extern {
-                name, is_declared, ..
-            } => Err(self.extern_error(name, *is_declared, reference.at)),
+            ReferenceTo::Extern { index, addend } => {
+                self.extern_reference((*index, *addend), at, resolved)
+            }
             ReferenceTo::Section { name, offset } => {
                 let message = format!(
                     "the program uses section `{name}` (offset {offset:#x}), which is neither code, maps nor variables"
@@ -212,18 +214,102 @@ impl Linking<'_> {
         }
     }
 
-    fn extern_error(&self, name: &str, is_declared: bool, at: InsnIndex) -> Error {
-        if is_declared {
+    /// Puts in what the target has for an extern.
+    fn extern_reference(
+        &self,
+        (index, addend): (ExternIndex, i64),
+        at: InsnIndex,
+        resolved: &mut Resolved,
+    ) -> Result<()> {
+        let Some(outcome) = self.resolution.externs.outcome(index) else {
             let message = format!(
-                "`{name}` is the kernel's, and its functions, variables and configuration are not supported yet"
+                "extern {} of {} is needed",
+                index.0,
+                self.object.externs.len()
             );
-            return self.error(Code::UNSUPPORTED_REFERENCE, at, message);
+            return Err(self.error(Code::UNRESOLVED_SYMBOL, self.within(at), message));
+        };
+        let is_call = resolved
+            .insns
+            .get(at.get())
+            .is_some_and(|insn| insn.opcode == CALL);
+        match outcome {
+            Outcome::Failed(error) => Err(self.located(error.clone(), self.within(at))),
+            Outcome::Absent { code, reason } if is_call => {
+                make_unavailable(resolved.insns.get_mut(at.get()..).unwrap_or_default());
+                resolved.unavailable.push(Unavailable {
+                    at,
+                    code: *code,
+                    reason: reason.clone(),
+                });
+                Ok(())
+            }
+            Outcome::Function(found) if is_call && addend == 0 => {
+                self.kfunc_call(found, at, resolved)
+            }
+            _ if is_call => Err(self.misused(index, "is called and is no function", at)),
+            Outcome::Absent { .. } => self.set_wide(resolved, at, 0, [0, 0]),
+            Outcome::Address(address) => {
+                let address = address.wrapping_add_signed(addend);
+                self.set_wide(resolved, at, 0, halves(address))
+            }
+            Outcome::Config(place) => {
+                let inside = u32::try_from(addend)
+                    .ok()
+                    .filter(|addend| *addend <= place.size);
+                let offset = inside
+                    .and_then(|addend| place.offset.checked_add(addend))
+                    .ok_or_else(|| self.misused(index, "is used beyond its end", at))?;
+                let kind = HoleKind::MapValue {
+                    map: place.map,
+                    offset,
+                };
+                let immediates = [0, offset.cast_signed()];
+                self.set_wide(resolved, at, opcode::PSEUDO_MAP_VALUE, immediates)?;
+                resolved.holes.push(Hole { at, kind });
+                Ok(())
+            }
+            Outcome::Variable(found) | Outcome::Function(found) => {
+                if addend != 0 {
+                    return Err(self.misused(index, "is used from its middle on", at));
+                }
+                let kind = match (outcome, found.id) {
+                    (Outcome::Variable(_), Some(id)) => HoleKind::Ksym {
+                        name: found.name.clone(),
+                        module: found.module.clone(),
+                        id,
+                    },
+                    _ => kfunc(found),
+                };
+                self.set_wide(resolved, at, opcode::PSEUDO_BTF_ID, [0, 0])?;
+                resolved.holes.push(Hole { at, kind });
+                Ok(())
+            }
         }
-        let message = format!("`{name}` is used but neither defined nor declared in BTF");
-        let error = self.error(Code::UNRESOLVED_SYMBOL, at, message);
-        error.map(|diagnosis| {
-            diagnosis.help("library functions do not exist in BPF: use builtins that are inlined; compile with `-g` if it is the kernel's")
-        })
+    }
+
+    fn kfunc_call(&self, found: &Found, at: InsnIndex, resolved: &mut Resolved) -> Result<()> {
+        let Some(insn) = resolved.insns.get_mut(at.get()) else {
+            let message = "a call lies outside the program".to_owned();
+            return Err(self.error(Code::UNRESOLVED_SYMBOL, self.within(at), message));
+        };
+        insn.src = opcode::PSEUDO_KFUNC_CALL;
+        insn.imm = 0;
+        resolved.holes.push(Hole {
+            at,
+            kind: kfunc(found),
+        });
+        Ok(())
+    }
+
+    fn misused(&self, index: ExternIndex, how: &str, at: InsnIndex) -> Error {
+        let name = self
+            .object
+            .externs
+            .get(index.0)
+            .map_or("", |each| &each.name);
+        let message = format!("`{name}` {how}");
+        self.error(Code::UNRESOLVED_SYMBOL, self.within(at), message)
     }
 
     /// An index of the program as one of the function.
@@ -247,4 +333,21 @@ impl Linking<'_> {
                 .in_program(&self.program.name)
         })
     }
+}
+
+fn kfunc(found: &Found) -> HoleKind {
+    HoleKind::Kfunc {
+        name: found.name.clone(),
+        module: found.module.clone(),
+        id: found.id,
+    }
+}
+
+/// A number as the two immediates of a wide load, the lower first.
+fn halves(number: u64) -> [i32; 2] {
+    let [a, b, c, d, e, f, g, h] = number.to_le_bytes();
+    [
+        i32::from_le_bytes([a, b, c, d]),
+        i32::from_le_bytes([e, f, g, h]),
+    ]
 }

@@ -50,7 +50,8 @@ impl Object {
         let has_maps = !maps.specs.is_empty();
         let variables = data::read(&elf, &mut maps, &mut warnings)?;
         let mut code = code::read(&elf, &mut warnings)?;
-        references::resolve(&elf, &maps, &mut code)?;
+        let externs = externs::read(&elf, &mut maps)?;
+        references::resolve(&elf, &maps, &externs, &mut code)?;
         values::resolve(&elf, &mut maps, &code)?;
         let btf = type_records::read(&elf, &mut code, &mut warnings)?;
         if let Some(btf) = &btf {
@@ -69,6 +70,7 @@ impl Object {
             programs,
             functions: code.functions,
             upload: btf.as_ref().and_then(|_| upload::read(&elf)),
+            externs: externs.list,
             btf,
             sections: section_list(&elf),
             warnings,

@@ -12,17 +12,15 @@
 //!
 //! Source: the kernel's `Documentation/bpf/llvm_reloc.rst`, and what clang 3.9 to 19 write.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use crate::diagnosis::{Code as ErrorCode, Diagnosis, Error, Result};
-use crate::elf::{
-    self, Binding, Elf, Relocation, Section, SectionIndex, SectionKind, Symbol, SymbolPlace,
-};
+use crate::elf::{self, Elf, Relocation, Section, SectionIndex, SectionKind, Symbol, SymbolPlace};
 use crate::insn::{Insn, InsnIndex, opcode};
 use crate::spec::{FunctionIndex, Reference, ReferenceTo};
 
 use super::code::{Code, slot_bytes};
-use super::externs;
+use super::externs::Externs;
 use super::maps::Maps;
 use super::role::Role;
 
@@ -45,12 +43,17 @@ enum Use {
 /// # Errors
 ///
 /// If a relocation or call points nowhere, or a relocation changes an instruction that has no address in it.
-pub(super) fn resolve(elf: &Elf<'_>, maps: &Maps, code: &mut Code) -> Result<()> {
+pub(super) fn resolve(
+    elf: &Elf<'_>,
+    maps: &Maps,
+    externs: &Externs<'_>,
+    code: &mut Code,
+) -> Result<()> {
     let resolver = Resolver {
         elf,
         maps,
         code,
-        declared: externs::declared(elf)?,
+        externs,
     };
     let mut found: Found = vec![BTreeMap::new(); code.functions.len()];
     for table in &elf.sections {
@@ -82,8 +85,7 @@ struct Resolver<'a, 'data> {
     elf: &'a Elf<'data>,
     maps: &'a Maps,
     code: &'a Code,
-    /// Undefined symbols that the object's BTF declares.
-    declared: BTreeSet<&'data str>,
+    externs: &'a Externs<'data>,
 }
 
 impl Resolver<'_, '_> {
@@ -132,15 +134,11 @@ impl Resolver<'_, '_> {
         place: Place<'_>,
     ) -> Result<ReferenceTo> {
         let (index, section) = match symbol.place {
-            SymbolPlace::Undefined if symbol.name.is_empty() => {
-                return Err(place.error("a relocation names no symbol".to_owned()));
-            }
             SymbolPlace::Undefined => {
-                return Ok(ReferenceTo::Extern {
-                    name: symbol.name.to_owned(),
-                    is_weak: symbol.binding == Binding::Weak,
-                    is_declared: self.declared.contains(symbol.name),
-                });
+                let index = self.externs.named(symbol.name);
+                let index =
+                    index.ok_or_else(|| place.error("a relocation names no symbol".to_owned()))?;
+                return Ok(ReferenceTo::Extern { index, addend });
             }
             SymbolPlace::Section(index) => {
                 let section = self.elf.section(index).ok_or_else(|| {

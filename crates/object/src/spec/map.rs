@@ -119,6 +119,8 @@ pub enum MapOrigin {
     },
     /// A section of global variables.
     Data,
+    /// The values of the kernel's configuration that the object asks for.
+    Config,
     /// Made by the caller, without any object.
     Caller,
 }

@@ -1,6 +1,7 @@
 //! What an object file says, as plain data: printable, cloneable, editable before loading.
 
 mod display;
+mod external;
 mod map;
 mod needs;
 mod program;
@@ -10,10 +11,11 @@ use std::sync::Arc;
 
 use crate::btf::{Btf, Upload};
 pub use crate::bytes::ByteOrder;
+pub use external::{ConfigForm, ConfigPlace, Extern, ExternIndex, ExternKind};
 pub use map::{
     DeclaredValue, InnerMap, MapIndex, MapOrigin, MapSpec, MapTypes, Pinning, SlotContent,
 };
-pub use needs::{ExternNeed, Needs};
+pub use needs::Needs;
 pub use program::{
     Function, FunctionIndex, LineInfo, Linkage, ProgramSpec, Reference, ReferenceTo, TypeRelocation,
 };
@@ -48,6 +50,8 @@ pub struct Object {
     pub programs: Vec<ProgramSpec>,
     /// All functions of the file, entry points and subprograms; [`ProgramSpec::function`] points here.
     pub functions: Vec<Function>,
+    /// Names that its code uses and the kernel defines, by name. [`ReferenceTo::Extern`] points here.
+    pub externs: Vec<Extern>,
     /// The object's own types, if it has any that can be read.
     pub btf: Option<Arc<Btf>>,
     /// The same types as the kernel takes them, if they are for this machine's byte order.

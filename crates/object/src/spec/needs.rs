@@ -1,16 +1,16 @@
 //! What an object asks of the engine that is to load it, before any engine is asked.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
-use super::{InnerMap, MapSpec, Object, ReferenceTo};
+use super::{Extern, ExternKind, InnerMap, MapSpec, Object};
 use crate::abi::{MapKind, ProgramKind};
 use crate::btf::{RelocationKind, essential_name};
 
 /// What an object asks for.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Needs {
-    /// Names that code refers to and the object does not define, sorted.
-    pub externs: Vec<ExternNeed>,
+    /// Names that the object uses and the kernel defines, sorted.
+    pub externs: Vec<Extern>,
     /// Whether a map's size depends on how many CPUs there are.
     pub cpu_slots: bool,
     /// Whether the target's types are needed: for CO-RE, or to find what a program attaches to.
@@ -19,25 +19,35 @@ pub struct Needs {
     pub type_names: Vec<String>,
 }
 
-/// A name that the object does not define.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ExternNeed {
-    /// The symbol's name.
-    pub name: String,
-    /// Whether every reference can do without it.
-    pub is_weak: bool,
+impl Needs {
+    /// Names of functions and variables that are looked for in the kernel's types, flavours cut off.
+    pub fn kernel_names(&self) -> impl Iterator<Item = &str> {
+        self.externs
+            .iter()
+            .filter(|each| matches!(each.kind, ExternKind::Function(_) | ExternKind::Variable(_)))
+            .map(Extern::essential_name)
+    }
+
+    /// Configuration values that are asked for: options, and the loader's own names (`LINUX_KERNEL_VERSION`).
+    pub fn config_names(&self) -> impl Iterator<Item = &str> {
+        self.externs
+            .iter()
+            .filter(|each| matches!(each.kind, ExternKind::Config(_)))
+            .map(|each| each.name.as_str())
+    }
+
+    /// Symbols of which the address is asked for.
+    pub fn symbol_names(&self) -> impl Iterator<Item = &str> {
+        self.externs
+            .iter()
+            .filter(|each| each.kind == ExternKind::Address)
+            .map(|each| each.name.as_str())
+    }
 }
 
 impl Object {
     /// Lists what the object asks of an engine, so that only that has to be fetched.
     pub fn needs(&self) -> Needs {
-        let mut externs: BTreeMap<&str, bool> = BTreeMap::new();
-        for reference in self.functions.iter().flat_map(|each| &each.references) {
-            if let ReferenceTo::Extern { name, is_weak, .. } = &reference.to {
-                let all_weak = externs.entry(name).or_insert(true);
-                *all_weak = *all_weak && *is_weak;
-            }
-        }
         let attaches_by_type = self.programs.iter().any(|program| {
             matches!(
                 program.kind,
@@ -51,13 +61,7 @@ impl Object {
             .any(|relocation| relocation.kind != RelocationKind::TypeIdLocal);
         Needs {
             cpu_slots: self.maps.iter().any(depends_on_cpus),
-            externs: externs
-                .into_iter()
-                .map(|(name, is_weak)| ExternNeed {
-                    name: name.to_owned(),
-                    is_weak,
-                })
-                .collect(),
+            externs: self.externs.clone(),
             target_types: attaches_by_type || adapts_to_types,
             type_names: self.type_names(),
         }

@@ -1,6 +1,6 @@
 //! Programs and functions before they are linked.
 
-use super::MapIndex;
+use super::{ExternIndex, MapIndex};
 use crate::abi::{AttachKind, ProgramKind};
 use crate::btf::{LineRecord, RelocationKind, TypeId};
 use crate::insn::{Insn, InsnIndex};
@@ -113,12 +113,10 @@ pub enum ReferenceTo {
     Function(FunctionIndex),
     /// A name the object does not define: kfunc, ksym or `.kconfig` value.
     Extern {
-        /// The symbol's name.
-        name: String,
-        /// Whether the program may be loaded without it.
-        is_weak: bool,
-        /// Whether the object's BTF declares it, as it does for everything of the kernel's.
-        is_declared: bool,
+        /// The name.
+        index: ExternIndex,
+        /// Bytes from there on, where its address is taken.
+        addend: i64,
     },
     /// A section that has no meaning to us yet; the loader refuses programs that need it, by name.
     Section {

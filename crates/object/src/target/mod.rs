@@ -79,4 +79,16 @@ impl Target {
             found.len() < names.len()
         })
     }
+
+    /// Whether a kernel function or variable of one of these names is not in the engine's own types: then those of its modules
+    /// are worth having.
+    pub fn lacks_declarations<'names>(&self, names: impl Iterator<Item = &'names str>) -> bool {
+        let names: BTreeSet<&str> = names.collect();
+        let search = Search::exact(names.iter().copied());
+        self.btf.as_deref().is_some_and(|btf| {
+            let hits = btf.search(&search.of(TypeKinds::FUNCTION.or(TypeKinds::VARIABLE)));
+            let found: BTreeSet<usize> = hits.iter().map(|hit| hit.name).collect();
+            found.len() < names.len()
+        })
+    }
 }

@@ -15,8 +15,8 @@ pub struct KernelSymbols {
     pub origin: String,
     /// What was found of every name asked for; one that is not here was not found.
     pub addresses: BTreeMap<String, SymbolAddress>,
-    /// Whether the list was read and shows only zeros, because this process may not see addresses.
-    pub are_hidden: bool,
+    /// Whether any address was shown; if not, this process may not see them.
+    pub are_shown: bool,
 }
 
 /// Where a symbol is.
@@ -34,28 +34,20 @@ impl KernelSymbols {
         Self {
             origin: String::new(),
             addresses: BTreeMap::new(),
-            are_hidden: false,
+            are_shown: false,
         }
     }
 
-    /// Takes the wanted symbols out of lines such as those of `/proc/kallsyms`. Lines that say nothing of the kind are
-    /// passed over.
-    pub fn read<'text>(
-        &mut self,
-        lines: impl Iterator<Item = &'text [u8]>,
-        is_wanted: impl Fn(&str) -> bool,
-    ) {
-        let mut has_symbols = false;
-        let mut has_address = false;
-        for (address, name) in lines.filter_map(symbol_of) {
-            has_symbols = true;
-            has_address |= address != 0;
+    /// Takes the wanted symbols out of lines such as those of `/proc/kallsyms`, all of them or some; those that say nothing of
+    /// the kind are passed over.
+    pub fn read(&mut self, lines: &[u8], is_wanted: impl Fn(&str) -> bool) {
+        for (address, name) in lines.split(|byte| *byte == b'\n').filter_map(symbol_of) {
+            self.are_shown |= address != 0;
             let name = without_suffix(name);
             if is_wanted(name) {
                 self.add(name, address);
             }
         }
-        self.are_hidden = has_symbols && !has_address;
     }
 
     fn add(&mut self, name: &str, address: u64) {
@@ -97,8 +89,7 @@ mod tests {
 
     fn read(text: &str) -> KernelSymbols {
         let mut symbols = KernelSymbols::new();
-        let lines = text.as_bytes().split(|byte| *byte == b'\n');
-        symbols.read(lines, |name| name.starts_with('w'));
+        symbols.read(text.as_bytes(), |name| name.starts_with('w'));
         symbols
     }
 
@@ -114,7 +105,7 @@ mod tests {
         ]
         .map(|(name, address)| (name.to_owned(), SymbolAddress::At(address)));
         assert_eq!(symbols.addresses, BTreeMap::from(expected));
-        assert!(!symbols.are_hidden);
+        assert!(symbols.are_shown);
     }
 
     #[test]
@@ -126,7 +117,8 @@ mod tests {
 
     #[test]
     fn a_list_of_zeros_means_that_addresses_are_not_shown() {
-        assert!(read("0 T a\n0 T wb\n").are_hidden);
-        assert!(!read("").are_hidden);
+        let symbols = read("0 T a\n0 T wb\n");
+        assert!(!symbols.are_shown);
+        assert_eq!(symbols.addresses["wb"], SymbolAddress::At(0));
     }
 }

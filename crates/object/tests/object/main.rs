@@ -7,6 +7,7 @@ mod btf_maps;
 mod btf_write;
 mod core;
 mod core_sources;
+mod externs;
 mod fixtures;
 mod globals;
 mod hostile;

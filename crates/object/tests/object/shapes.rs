@@ -6,7 +6,7 @@ use crate::support::{
 };
 use twinbpf_object::insn::opcode;
 use twinbpf_object::spec::{
-    ByteOrder, DeclaredValue, FunctionIndex, Linkage, ReferenceTo, SlotContent,
+    ByteOrder, DeclaredValue, ExternKind, FunctionIndex, Linkage, ReferenceTo, SlotContent,
 };
 use twinbpf_object::{HoleKind, InsnIndex, MapIndex, Object, ProgramKind, Result, Target, link};
 
@@ -252,12 +252,8 @@ fn what_is_not_supported_is_named_with_symbol_and_program() {
             "section `xdp`, offset 0x10, program `entry`: `bpf_kfunc` is used but neither defined nor declared in BTF".to_owned()
         )
     );
-    object.functions[0].references[0].to = ReferenceTo::Extern {
-        name: "bpf_kfunc".to_owned(),
-        is_weak: true,
-        is_declared: true,
-    };
-    assert_eq!(refusal(link(&object, &TARGET)).0, "L002");
+    object.externs[0].kind = ExternKind::Unplaced;
+    assert_eq!(refusal(link(&object, &TARGET)).0, "L001");
     object.programs[0].autoload = false;
     let linked = link(&object, &TARGET).unwrap();
     assert!(linked.programs.is_empty());

@@ -15,6 +15,7 @@ mod ring;
 mod system;
 mod text;
 
+use twinbpf_object::Code;
 use twinbpf_object::core::UNAVAILABLE_HELPER;
 
 use crate::fault::FaultKind;
@@ -33,10 +34,11 @@ pub(crate) struct Row {
     pub(crate) call: Helper,
 }
 
-/// What CO-RE puts where the target has nothing: reaching it ends the run. Which thing is missing the program knows.
+/// What linking puts where the target has nothing: reaching it ends the run. Which thing is missing the program knows.
 fn unavailable(_: &mut Run<'_>, _: &Arguments) -> Result<Returned, FaultKind> {
-    let reason = "the target's types lack something that the program needs".to_owned();
-    Err(FaultKind::Unavailable { reason })
+    let reason = "the target lacks something that the program needs".to_owned();
+    let code = Code::CORE_MISSING;
+    Err(FaultKind::Unavailable { code, reason })
 }
 
 /// Position of the helper with this number in [`TABLE`].
