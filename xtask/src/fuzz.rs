@@ -28,6 +28,10 @@ const TARGETS: &[Target] = &[
         seeds: None,
     },
     Target {
+        name: "btf",
+        seeds: Some("fuzz/seeds/btf"),
+    },
+    Target {
         name: "verifier_log",
         seeds: Some("fuzz/seeds/verifier_log"),
     },
