@@ -138,12 +138,29 @@ const MODULES: &[(&str, &[Row])] = &[
             ),
             (
                 "jit",
-                &["code", "fault", "helpers", "run", "semantics", "window"],
+                &[
+                    "code",
+                    "config",
+                    "fault",
+                    "helpers",
+                    "maps",
+                    "run",
+                    "semantics",
+                    "window",
+                ],
             ),
-            ("jit_absent", &["fault", "run"]),
+            ("jit_absent", &["config", "fault", "maps", "run"]),
             (
                 "program",
-                &["code", "handles", "helpers", "jit", "maps", "semantics"],
+                &[
+                    "code",
+                    "config",
+                    "handles",
+                    "helpers",
+                    "jit",
+                    "maps",
+                    "semantics",
+                ],
             ),
             (
                 "interpret",

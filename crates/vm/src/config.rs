@@ -15,12 +15,24 @@ pub enum Trust {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Executor {
     /// The fast interpreter: checks what the sandbox needs.
-    #[default]
     Interpreter,
     /// Machine code, compiled at load. On CPUs without a compiler: the fast interpreter.
+    #[default]
     Jit,
     /// The checked interpreter: knows exact object bounds and where every pointer comes from. Slower; for tests and diagnosis.
     Checked,
+}
+
+/// What keeps compiled programs inside the window.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Guard {
+    /// The host's page tables: a wrong access faults, and a signal handler turns that into an error value. The handler is
+    /// installed for the whole process with the first program that is compiled this way, serves SIGSEGV and SIGBUS, and passes on
+    /// what is not its own. A host that installs a handler later must pass signals on too.
+    #[default]
+    Pages,
+    /// Every access is compared with a table first. Slower, and needs no signal handler.
+    Compare,
 }
 
 /// The clock programs see.
@@ -50,6 +62,8 @@ pub struct VmConfig {
     pub trust: Trust,
     /// Which executor runs programs.
     pub executor: Executor,
+    /// What keeps compiled programs inside the window.
+    pub guard: Guard,
     /// Slots of per-CPU maps, and the most workers that can exist at a time.
     pub cpu_slots: u32,
     /// The clock programs see.
@@ -75,6 +89,7 @@ impl Default for VmConfig {
         Self {
             trust: Trust::default(),
             executor: Executor::default(),
+            guard: Guard::default(),
             cpu_slots: u32::try_from(cpus).unwrap_or(1).max(8),
             clock: Clock::default(),
             randomness: Randomness::default(),

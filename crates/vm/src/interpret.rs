@@ -67,7 +67,7 @@ pub(crate) fn interpret(run: &mut Run<'_>, program: &Program, start: usize, argu
         macro_rules! goto {
             () => {{
                 let to = jump_target(op.offset);
-                if to <= at { run.charge(at - to + 1).map_err(|kind| (at, kind))?; }
+                if to <= at { pay(run, at - to + 1, at)?; }
                 pc = to;
             }};
         }
@@ -194,7 +194,9 @@ pub(crate) fn interpret(run: &mut Run<'_>, program: &Program, start: usize, argu
             Opcode::LoadPacket => {
                 let index = if op.dst == 1 { low_32(registers[src]) } else { 0 };
                 let offset = op.offset.cast_unsigned().wrapping_add(index).cast_signed();
-                match run.load_packet(registers[6], offset, unpack_size(op.imm)).map_err(|kind| (at, kind))? {
+                let loaded = run.load_packet(registers[6], offset, unpack_size(op.imm)).map_err(|kind| (at, kind))?;
+                clear_arguments(&mut registers);
+                match loaded {
                     Some(value) => registers[0] = value,
                     None => {
                         registers[0] = 0;
@@ -255,12 +257,15 @@ pub(crate) fn interpret(run: &mut Run<'_>, program: &Program, start: usize, argu
                 let helper = program.helper(op.imm);
                 run.depth = below + frames.len();
                 registers[0] = helper(run, &arguments).map_err(|kind| (at, kind))?.value;
+                clear_arguments(&mut registers);
             }
             Opcode::TailCall => {
                 let [_, r1, r2, r3, r4, r5, ..] = registers;
                 let arguments = Arguments { values: [r1, r2, r3, r4, r5], provenance: None };
                 run.depth = below + frames.len();
-                match run.tail_call(&arguments).map_err(|kind| (at, kind))? {
+                let returned = run.tail_call(&arguments).map_err(|kind| (at, kind))?;
+                clear_arguments(&mut registers);
+                match returned {
                     Some(returned) => {
                         registers[0] = returned.value;
                         if !leave(&mut frames, &mut registers, &mut pc) { return Ok(registers[0]); }
@@ -271,7 +276,7 @@ pub(crate) fn interpret(run: &mut Run<'_>, program: &Program, start: usize, argu
             }
             Opcode::CallLocal => {
                 let to = jump_target(op.offset);
-                run.charge(program.function_len(to)).map_err(|kind| (at, kind))?;
+                pay(run, program.function_len(to), at)?;
                 let [_, _, _, _, _, _, r6, r7, r8, r9, ..] = registers;
                 if below + frames.len() + 1 >= run::MAX_FRAMES { return Err((at, FaultKind::CallDepth)); }
                 frames.push(Frame { return_to: pc, saved: [r6, r7, r8, r9] });
@@ -287,6 +292,12 @@ pub(crate) fn interpret(run: &mut Run<'_>, program: &Program, start: usize, argu
     }
 }
 
+/// Pays for instructions at `at`.
+#[inline(always)]
+fn pay(run: &mut Run<'_>, insns: usize, at: usize) -> Result<(), Ended> {
+    run.charge(insns).map_err(|kind| (at, kind))
+}
+
 /// Returns to the caller; false if there is none.
 fn leave(frames: &mut Vec<Frame>, registers: &mut Registers, pc: &mut usize) -> bool {
     let Some(frame) = frames.pop() else {
@@ -295,6 +306,13 @@ fn leave(frames: &mut Vec<Frame>, registers: &mut Registers, pc: &mut usize) -> 
     registers[6..10].copy_from_slice(&frame.saved);
     *pc = frame.return_to;
     true
+}
+
+/// After helpers and packet loads nothing is left in `r1` to `r5`: what the host's registers held must not show in compiled code,
+/// and both executors do the same.
+#[inline(always)]
+fn clear_arguments(registers: &mut Registers) {
+    registers[1..6].fill(0);
 }
 
 /// Targets are absolute and were checked at load; a negative one cannot occur and would end the run.

@@ -3,8 +3,18 @@
 use twinbpf_object::Errno;
 use twinbpf_object::insn::Operation;
 
+use crate::config::Guard;
 use crate::fault::Ended;
+use crate::maps::MapLayout;
 use crate::run::Run;
+
+/// What would be compiled.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Source<'a> {
+    pub(crate) operations: &'a [Option<Operation>],
+    pub(crate) bounds: &'a [usize],
+    pub(crate) maps: &'a [MapLayout],
+}
 
 /// A program in machine code: never made on this CPU.
 #[derive(Debug)]
@@ -16,7 +26,7 @@ impl Compiled {
     /// # Errors
     ///
     /// Always `ENOTSUPP`.
-    pub(crate) fn new(_: &[Option<Operation>], _: &[usize]) -> Result<Self, Errno> {
+    pub(crate) fn new(_: &Source<'_>, _: Guard) -> Result<Self, Errno> {
         Err(Errno::ENOTSUPP)
     }
 

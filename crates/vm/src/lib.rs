@@ -42,7 +42,7 @@ mod vm;
 mod window;
 mod worker;
 
-pub use config::{Clock, Executor, Randomness, Trust, VmConfig};
+pub use config::{Clock, Executor, Guard, Randomness, Trust, VmConfig};
 pub use fault::{Fault, FaultKind};
 pub use maps::{TakenEvents, VmMap};
 pub use program::VmProgram;

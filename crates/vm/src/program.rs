@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use twinbpf_object::abi::helper_name;
+use twinbpf_object::abi::{MapFlags, helper_name};
 use twinbpf_object::diagnosis::SourceLine;
 use twinbpf_object::insn::{Call, Displacement, Operation, WideValue};
 use twinbpf_object::link::{HoleKind, LinkedProgram, SourceLines, Unavailable};
@@ -14,10 +14,11 @@ use twinbpf_object::{
 };
 
 use crate::code::{self, Op};
+use crate::config::Guard;
 use crate::handles::FIRST_FUNCTION_HANDLE;
 use crate::helpers::{self, Helper};
-use crate::jit::Compiled;
-use crate::maps::{LiveMap, VmMap};
+use crate::jit::{Compiled, Source};
+use crate::maps::{LiveMap, MapLayout, VmMap};
 
 /// A loaded program. Cloning shares it.
 #[derive(Debug, Clone)]
@@ -115,14 +116,27 @@ impl Program {
     ///
     /// # Errors
     ///
-    /// If the host gives no executable memory.
-    pub(crate) fn compile(&mut self) -> Result<()> {
-        let compiled = Compiled::new(&self.operations, &self.bounds).map_err(|errno| {
-            let message = "the host gives no executable memory for compiled code";
+    /// If the host gives no executable memory or refuses signal handlers.
+    pub(crate) fn compile(&mut self, guard: Guard) -> Result<()> {
+        let maps: Vec<MapLayout> = self.maps.iter().map(LiveMap::layout).collect();
+        // Pages that can be written but not read do not exist in hardware.
+        let is_write_only = |map: &LiveMap| map.spec().flags.contains(MapFlags::WRONLY_PROG);
+        let guard = match self.maps.iter().any(is_write_only) {
+            true => Guard::Compare,
+            false => guard,
+        };
+        let source = Source {
+            operations: &self.operations,
+            bounds: &self.bounds,
+            maps: &maps,
+        };
+        let compiled = Compiled::new(&source, guard).map_err(|errno| {
+            let message =
+                "the host gives no executable memory for compiled code, or no signal handler";
             let diagnosis = Diagnosis::new(Code::PROGRAM_UNSUPPORTED, message)
                 .in_program(&self.name)
                 .errno(errno);
-            Error::from(diagnosis.help("choose the interpreter"))
+            Error::from(diagnosis.help("choose the interpreter, or `Guard::Compare`"))
         })?;
         self.compiled = Some(compiled);
         Ok(())

@@ -288,6 +288,21 @@ impl<'w> Run<'w> {
         if let Some(provenance) = &arguments.provenance {
             provenance[index].check_access(address.cast_signed(), len)?;
         }
+        self.memory_at(address, len, need)
+    }
+
+    /// The memory at an address that a program gave, checked for what is done with it.
+    ///
+    /// # Errors
+    ///
+    /// A fault if the program may not do that with all `len` bytes.
+    pub(crate) fn memory_at(
+        &self,
+        address: u64,
+        len: u32,
+        need: Need,
+    ) -> Result<SharedBytes, FaultKind> {
+        let address = u64::from(low_32(address));
         self.window
             .range(address, len, need)
             .ok_or(FaultKind::Access {

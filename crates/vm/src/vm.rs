@@ -140,7 +140,7 @@ impl Vm {
         let mut program = Program::new(program, maps)?;
         program.number = self.0.handles.next_program();
         if self.0.config.executor == Executor::Jit && cfg!(target_arch = "x86_64") {
-            program.compile()?;
+            program.compile(self.0.config.guard)?;
         }
         Ok(VmProgram(Arc::new(program)))
     }

@@ -1,9 +1,10 @@
 //! Helpers on maps: lookup, update, delete.
 
 use twinbpf_object::{Errno, MapKind};
+use twinbpf_shm::SharedBytes;
 
 use crate::fault::FaultKind;
-use crate::maps::Source;
+use crate::maps::{LiveMap, Source};
 use crate::provenance::Provenance;
 use crate::run::{Arguments, Returned, Run};
 use crate::semantics::low_32;
@@ -34,14 +35,23 @@ pub(super) fn update(run: &mut Run<'_>, arguments: &Arguments) -> Result<Returne
     let map = run.map(arguments, 0)?;
     let key = run.memory(arguments, 1, map.key_size(), Need::Read)?;
     let value = run.memory(arguments, 2, map.value_size(), Need::Read)?;
-    // KERNEL: the flag BPF_F_LOCK (4) needs a spin lock in the value; without one it is EINVAL (6.18).
     let [.., flags, _] = arguments.values;
-    let result = if flags > 2 {
-        Err(Errno::EINVAL)
-    } else {
-        map.update_from_window((key, value), flags, run.slot)
-    };
+    let result = update_map(map, (key, value), flags, run.slot);
     Ok(Returned::status(result))
+}
+
+/// The update itself, by a program on this CPU slot, once its arguments are checked.
+pub(crate) fn update_map(
+    map: &LiveMap,
+    element: (SharedBytes, SharedBytes),
+    flags: u64,
+    cpu: u32,
+) -> Result<(), Errno> {
+    // KERNEL: the flag BPF_F_LOCK (4) needs a spin lock in the value; without one it is EINVAL (6.18).
+    if flags > 2 {
+        return Err(Errno::EINVAL);
+    }
+    map.update_from_window(element, flags, cpu)
 }
 
 /// `long bpf_map_delete_elem(map, key)`: 0 or a negative error number.

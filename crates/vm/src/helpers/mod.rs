@@ -15,6 +15,8 @@ mod ring;
 mod system;
 mod text;
 
+pub(crate) use maps::update_map;
+
 use twinbpf_object::Code;
 use twinbpf_object::core::UNAVAILABLE_HELPER;
 
@@ -34,6 +36,13 @@ pub(crate) struct Row {
     pub(crate) call: Helper,
 }
 
+/// The number of `bpf_map_lookup_elem`, which compiled code may carry out itself.
+pub(crate) const LOOKUP: i32 = 1;
+/// The number of `bpf_map_update_elem`.
+pub(crate) const UPDATE: i32 = 2;
+/// The number of `bpf_map_delete_elem`.
+pub(crate) const DELETE: i32 = 3;
+
 /// What linking puts where the target has nothing: reaching it ends the run. Which thing is missing the program knows.
 fn unavailable(_: &mut Run<'_>, _: &Arguments) -> Result<Returned, FaultKind> {
     let reason = "the target lacks something that the program needs".to_owned();
@@ -49,9 +58,9 @@ pub(crate) fn position(number: i32) -> Option<usize> {
 /// Every helper the vm has. Numbers: `linux/bpf.h`.
 #[rustfmt::skip]
 pub(crate) static TABLE: &[Row] = &[
-    Row { number: 1, arguments: 2, call: maps::lookup },
-    Row { number: 2, arguments: 4, call: maps::update },
-    Row { number: 3, arguments: 2, call: maps::delete },
+    Row { number: LOOKUP, arguments: 2, call: maps::lookup },
+    Row { number: UPDATE, arguments: 4, call: maps::update },
+    Row { number: DELETE, arguments: 2, call: maps::delete },
     Row { number: 4, arguments: 3, call: memory::probe_read },
     Row { number: 5, arguments: 0, call: system::ktime_get_ns },
     Row { number: 6, arguments: 2, call: text::trace_printk },

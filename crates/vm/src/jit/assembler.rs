@@ -124,7 +124,20 @@ pub(super) struct Assembler {
     fixups: Vec<(usize, Label)>,
 }
 
+/// The prefix that makes a read and write of memory one step for all CPUs.
+const LOCK: u8 = 0xf0;
+
 impl Assembler {
+    /// Bytes so far: the offset of the next instruction.
+    pub(super) fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Where a label is, if it is bound.
+    pub(super) fn place(&self, label: Label) -> Option<usize> {
+        self.labels.get(label.0).copied().flatten()
+    }
+
     /// A label to be bound later.
     pub(super) fn label(&mut self) -> Label {
         self.labels.push(None);
@@ -156,7 +169,12 @@ impl Assembler {
         self.reg_reg(bits, &[0x89], src, dst);
     }
 
-    /// `dst = imm`, the shortest form.
+    /// `dst = 0`. Changes the flags.
+    pub(super) fn zero(&mut self, dst: Reg) {
+        self.arith(Arith::Xor, Bits::B32, dst, dst);
+    }
+
+    /// `dst = imm`, the shortest form that leaves the flags alone.
     pub(super) fn mov_imm(&mut self, dst: Reg, imm: u64) {
         if let Ok(imm) = u32::try_from(imm) {
             self.rex(false, [Reg(0), Reg(0), dst], false);
@@ -179,25 +197,35 @@ impl Assembler {
 
     /// `dst op= imm`, the immediate sign-extended.
     pub(super) fn arith_imm(&mut self, op: Arith, bits: Bits, dst: Reg, imm: i32) {
-        self.reg_digit(bits, &[0x81], op as u8, dst);
-        self.bytes.extend(imm.to_le_bytes());
+        match i8::try_from(imm) {
+            Ok(short) => {
+                self.reg_digit(bits, &[0x83], op as u8, dst);
+                self.bytes.extend(short.to_le_bytes());
+            }
+            Err(_) => {
+                self.reg_digit(bits, &[0x81], op as u8, dst);
+                self.bytes.extend(imm.to_le_bytes());
+            }
+        }
     }
 
     /// `[mem] op= imm`, the immediate sign-extended.
     pub(super) fn arith_mem_imm(&mut self, op: Arith, bits: Bits, mem: Mem, imm: i32) {
-        self.reg_mem(bits, &[0x81], Reg(op as u8), mem);
-        self.bytes.extend(imm.to_le_bytes());
+        match i8::try_from(imm) {
+            Ok(short) => {
+                self.reg_mem(bits, &[0x83], Reg(op as u8), mem);
+                self.bytes.extend(short.to_le_bytes());
+            }
+            Err(_) => {
+                self.reg_mem(bits, &[0x81], Reg(op as u8), mem);
+                self.bytes.extend(imm.to_le_bytes());
+            }
+        }
     }
 
     /// `dst op= [mem]`
     pub(super) fn arith_mem(&mut self, op: Arith, bits: Bits, dst: Reg, mem: Mem) {
         self.reg_mem(bits, &[(op as u8) << 3 | 3], dst, mem);
-    }
-
-    /// Compares one byte in memory with an immediate.
-    pub(super) fn cmp_byte(&mut self, mem: Mem, imm: u8) {
-        self.reg_mem(Bits::B32, &[0x80], Reg(7), mem);
-        self.bytes.push(imm);
     }
 
     /// Sets flags from `[mem] & imm`, one byte.
@@ -248,6 +276,24 @@ impl Assembler {
     /// `dst shift= cl`
     pub(super) fn shift_cl(&mut self, op: Shift, bits: Bits, dst: Reg) {
         self.reg_digit(bits, &[0xd3], op as u8, dst);
+    }
+
+    /// `dst = src shift count`, all in registers, flags left alone (BMI2). Not for rotations.
+    pub(super) fn shift_by(&mut self, op: Shift, bits: Bits, [dst, src, count]: [Reg; 3]) {
+        let prefix = match op {
+            Shift::Right => 3,
+            Shift::Arithmetic => 2,
+            Shift::Left | Shift::Rol => 1,
+        };
+        // The three-byte VEX prefix: its extension bits and its register are stored inverted.
+        let wide = u8::from(bits == Bits::B64) << 7;
+        self.bytes.extend([
+            0xc4,
+            (!dst.0 >> 3 & 1) << 7 | 0x40 | (!src.0 >> 3 & 1) << 5 | 2,
+            wide | (!count.0 & 0xf) << 3 | prefix,
+            0xf7,
+            0xc0 | (dst.0 & 7) << 3 | src.0 & 7,
+        ]);
     }
 
     /// `dst = the low bits of src, zeros above`
@@ -319,9 +365,27 @@ impl Assembler {
         }
     }
 
-    /// `dst = address of mem`
-    pub(super) fn lea(&mut self, dst: Reg, mem: Mem) {
-        self.reg_mem(Bits::B64, &[0x8d], dst, mem);
+    /// `[mem] op= src`, as one step for all CPUs.
+    pub(super) fn locked_arith(&mut self, op: Arith, bits: Bits, mem: Mem, src: Reg) {
+        self.bytes.push(LOCK);
+        self.reg_mem(bits, &[(op as u8) << 3 | 1], src, mem);
+    }
+
+    /// `src = [mem]` and `[mem] += src`, as one step for all CPUs.
+    pub(super) fn locked_exchange_add(&mut self, bits: Bits, mem: Mem, src: Reg) {
+        self.bytes.push(LOCK);
+        self.reg_mem(bits, &[0x0f, 0xc1], src, mem);
+    }
+
+    /// `[mem] = src` if `[mem]` is `rax`, else `rax = [mem]`, as one step for all CPUs.
+    pub(super) fn locked_compare_exchange(&mut self, bits: Bits, mem: Mem, src: Reg) {
+        self.bytes.push(LOCK);
+        self.reg_mem(bits, &[0x0f, 0xb1], src, mem);
+    }
+
+    /// Swaps `src` and `[mem]`, as one step for all CPUs.
+    pub(super) fn exchange(&mut self, bits: Bits, mem: Mem, src: Reg) {
+        self.reg_mem(bits, &[0x87], src, mem);
     }
 
     pub(super) fn push(&mut self, reg: Reg) {
@@ -348,13 +412,29 @@ impl Assembler {
     }
 
     pub(super) fn jump(&mut self, label: Label) {
+        if let Some(back) = self.short_way_back(label) {
+            self.bytes.extend([0xeb, back]);
+            return;
+        }
         self.bytes.push(0xe9);
         self.displacement_to(label);
     }
 
     pub(super) fn jump_if(&mut self, cond: Cond, label: Label) {
+        if let Some(back) = self.short_way_back(label) {
+            self.bytes.extend([0x70 | cond as u8, back]);
+            return;
+        }
         self.bytes.extend([0x0f, 0x80 | cond as u8]);
         self.displacement_to(label);
+    }
+
+    /// The displacement of a jump of two bytes to a label behind us, if that reaches.
+    fn short_way_back(&self, label: Label) -> Option<u8> {
+        let distance = (self.bytes.len() + 2).checked_sub(self.place(label)?)?;
+        let distance = i16::try_from(distance).ok()?;
+        let displacement = i8::try_from(-distance).ok()?;
+        Some(displacement.cast_unsigned())
     }
 
     fn displacement_to(&mut self, label: Label) {
@@ -420,26 +500,37 @@ impl Assembler {
         }
     }
 
-    /// Always with a 32-bit displacement: simple, and never wrong for `rbp` and `r13`.
     fn memory(&mut self, form: Form, opcode: &[u8], reg: Reg, mem: Mem) {
+        let (base, index, displacement) = match mem {
+            Mem::Base(base, displacement) => (base, None, displacement),
+            Mem::Indexed(base, index, displacement) => (base, Some(index), displacement),
+        };
+        self.rex(
+            form.is_wide,
+            [reg, index.unwrap_or(Reg(0)), base],
+            form.is_byte,
+        );
+        self.bytes.extend(opcode);
+        // Without a displacement, the numbers of `rbp` and `r13` mean something else.
+        let short = i8::try_from(displacement).ok();
+        let mode = match short {
+            Some(0) if base.0 & 7 != 5 => 0x00,
+            Some(_) => 0x40,
+            None => 0x80,
+        };
         let field = (reg.0 & 7) << 3;
-        match mem {
-            Mem::Base(base, displacement) => {
-                self.rex(form.is_wide, [reg, Reg(0), base], form.is_byte);
-                self.bytes.extend(opcode);
-                self.bytes.push(0x80 | field | base.0 & 7);
-                if base.0 & 7 == 4 {
-                    self.bytes.push(0x24);
-                }
-                self.bytes.extend(displacement.to_le_bytes());
-            }
-            Mem::Indexed(base, index, displacement) => {
-                self.rex(form.is_wide, [reg, index, base], form.is_byte);
-                self.bytes.extend(opcode);
-                self.bytes
-                    .extend([0x84 | field, (index.0 & 7) << 3 | base.0 & 7]);
-                self.bytes.extend(displacement.to_le_bytes());
-            }
+        match index {
+            Some(index) => self
+                .bytes
+                .extend([mode | field | 4, (index.0 & 7) << 3 | base.0 & 7]),
+            // The number of `rsp` and `r12` means that a second byte follows: that one says "no index".
+            None if base.0 & 7 == 4 => self.bytes.extend([mode | field | 4, 0x24]),
+            None => self.bytes.push(mode | field | base.0 & 7),
+        }
+        match (mode, short) {
+            (0x00, _) => {}
+            (0x40, Some(short)) => self.bytes.extend(short.to_le_bytes()),
+            _ => self.bytes.extend(displacement.to_le_bytes()),
         }
     }
 }

@@ -1,42 +1,75 @@
-//! The compiler of the sandbox, for x86-64: one pass, a fixed register for each BPF register, every access compared.
+//! The compiler of the sandbox, for x86-64: one pass, a fixed register for each BPF register.
 //!
-//! Compiled code does exactly what the fast interpreter does, faults and budget included; tests run both on everything. It
-//! compares before each access instead of relying on page faults, so it needs no signal handler and works in hosts that
-//! allow none.
+//! Compiled code does exactly what the fast interpreter does, faults and budget included; tests run both on everything. The
+//! window's page tables check its accesses, and a signal handler turns their faults into error values; in hosts that allow no
+//! handler it compares before each access instead ([`Guard`]).
 //!
 //! ```text
 //!  assembler   bytes of machine instructions
-//!  emit        one BPF operation after the other, through the assembler
+//!  known       what is known of registers at a point of the program
+//!  emit        one BPF operation after the other, through the assembler; arithmetic, memory, calls: parts of it
+//!  sites       which machine instructions access the window, and for whom
 //!  buffer      memory for code: writable, then executable, never both
+//!  trap        the fault handler
 //!  runtime     the state shared with running code, and what that code calls back
 //! ```
 
+mod arithmetic;
 mod assembler;
 mod buffer;
+mod calls;
 mod emit;
+mod known;
+mod memory;
 mod runtime;
+mod sites;
+mod trap;
 
 use twinbpf_object::Errno;
 use twinbpf_object::insn::Operation;
 
+use crate::config::Guard;
 use crate::fault::Ended;
+use crate::maps::MapLayout;
 use crate::run::Run;
 
 use runtime::CompiledCode;
+
+/// What is compiled: a program whose shape was checked.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Source<'a> {
+    pub(crate) operations: &'a [Option<Operation>],
+    /// The first slot of each function, then the program's length.
+    pub(crate) bounds: &'a [usize],
+    /// The program's maps, in their order.
+    pub(crate) maps: &'a [MapLayout],
+}
+
+/// How code is made.
+#[derive(Debug, Clone, Copy)]
+struct Options {
+    guard: Guard,
+    /// The host has three-operand shifts.
+    has_bmi2: bool,
+}
 
 /// A program in machine code.
 #[derive(Debug)]
 pub(crate) struct Compiled(CompiledCode);
 
 impl Compiled {
-    /// Compiles a program whose shape was checked. `bounds`: the first slot of each function, then the program's length.
+    /// Compiles a program.
     ///
     /// # Errors
     ///
-    /// If the host gives no executable memory, or the program is too large for 32-bit jumps.
-    pub(crate) fn new(operations: &[Option<Operation>], bounds: &[usize]) -> Result<Self, Errno> {
-        let code = emit::emit(operations, bounds).ok_or(Errno::E2BIG)?;
-        CompiledCode::new(&code).map(Self)
+    /// If the host gives no executable memory or refuses signal handlers, or the program is too large for 32-bit jumps.
+    pub(crate) fn new(source: &Source<'_>, guard: Guard) -> Result<Self, Errno> {
+        let options = Options {
+            guard,
+            has_bmi2: std::arch::is_x86_feature_detected!("bmi2"),
+        };
+        let code = emit::emit(source, options).ok_or(Errno::E2BIG)?;
+        CompiledCode::new(code, guard).map(Self)
     }
 
     /// Runs it with `context` in `r1`.
@@ -52,9 +85,20 @@ impl Compiled {
 #[cfg(test)]
 mod tests {
     use iced_x86::{Code, Decoder, DecoderOptions, Instruction, OpKind, Register};
-    use twinbpf_object::insn::Insn;
+    use twinbpf_object::insn::{Insn, WideValue};
 
     use super::*;
+
+    const OPTIONS: [Options; 4] = [
+        options(Guard::Pages, true),
+        options(Guard::Pages, false),
+        options(Guard::Compare, true),
+        options(Guard::Compare, false),
+    ];
+
+    const fn options(guard: Guard, has_bmi2: bool) -> Options {
+        Options { guard, has_bmi2 }
+    }
 
     fn insn(opcode: u8, dst: u8, src: u8, offset: i16, imm: i32) -> Insn {
         Insn {
@@ -66,8 +110,18 @@ mod tests {
         }
     }
 
-    /// One function with every opcode byte that decodes, with every pair of registers.
-    fn every_operation() -> Vec<Option<Operation>> {
+    fn emitted(operations: &[Option<Operation>], bounds: &[usize], options: Options) -> Vec<u8> {
+        let source = Source {
+            operations,
+            bounds,
+            maps: &[],
+        };
+        emit::emit(&source, options).unwrap().bytes().to_vec()
+    }
+
+    /// Every opcode byte that decodes, with every pair of registers. Jumps and calls of functions need targets; the tests of whole
+    /// programs have them.
+    fn every_operation() -> Vec<Operation> {
         let mut operations = Vec::new();
         for opcode in 0..=255u8 {
             for (dst, src) in (0..=10).flat_map(|dst| (0..=10).map(move |src| (dst, src))) {
@@ -77,32 +131,34 @@ mod tests {
                     (8, 0),
                     (16, 0),
                     (32, 0),
+                    (300, 0),
                     (0, 1),
                     (0, 16),
                     (0, 64),
                     (0, 0xe1),
                     (0, 0xf1),
+                    (-4, 0x51),
                     (4, 0x100),
                 ] {
                     let slots = [insn(opcode, dst, src, offset, imm), Insn::default()];
-                    // Jumps and calls need targets; the tests of whole programs have them.
                     match Operation::decode(&slots).map(|decoded| decoded.operation) {
                         Ok(
                             Operation::Jump { .. }
                             | Operation::Branch { .. }
-                            | Operation::MayGoto { .. },
+                            | Operation::MayGoto { .. }
+                            | Operation::Call(_)
+                            | Operation::Cast { .. },
                         )
                         | Err(_) => {}
-                        Ok(Operation::Call(_) | Operation::Cast { .. }) => {}
-                        Ok(operation) if emit::emit(&[Some(operation)], &[0, 1]).is_some() => {
-                            operations.push(Some(operation))
-                        }
-                        Ok(_) => {}
+                        // Other values are holes that loading fills.
+                        Ok(Operation::LoadWide { value, .. })
+                            if !matches!(value, WideValue::Number(_)) => {}
+                        Ok(operation) => operations.push(operation),
                     }
                 }
             }
         }
-        operations.push(Some(Operation::Exit));
+        assert!(operations.len() > 10_000, "{} operations", operations.len());
         operations
     }
 
@@ -114,43 +170,81 @@ mod tests {
 
     #[test]
     fn every_emitted_byte_belongs_to_an_instruction_the_manual_knows() {
-        let operations = every_operation();
-        assert!(
-            operations.len() > 10_000,
-            "only {} operations",
-            operations.len()
-        );
-        let code = emit::emit(&operations, &[0, operations.len()]).unwrap();
-        let decoded = instructions(code.bytes());
-        assert!(
-            decoded
-                .iter()
-                .all(|instruction| instruction.code() != Code::INVALID)
-        );
-        assert_eq!(
-            decoded.iter().map(Instruction::len).sum::<usize>(),
-            code.bytes().len()
-        );
+        let mut operations: Vec<_> = every_operation().into_iter().map(Some).collect();
+        operations.push(Some(Operation::Exit));
+        for options in OPTIONS {
+            let code = emitted(&operations, &[0, operations.len()], options);
+            let decoded = instructions(&code);
+            let is_known = |instruction: &Instruction| instruction.code() != Code::INVALID;
+            assert!(decoded.iter().all(is_known));
+            assert_eq!(
+                decoded.iter().map(Instruction::len).sum::<usize>(),
+                code.len()
+            );
+        }
     }
 
     #[test]
     fn memory_is_reached_through_the_window_the_state_and_the_stack_alone() {
-        let operations = every_operation();
-        let code = emit::emit(&operations, &[0, operations.len()]).unwrap();
-        for instruction in instructions(code.bytes()) {
-            let has_memory = (0..instruction.op_count())
-                .any(|index| instruction.op_kind(index) == OpKind::Memory);
-            if !has_memory || instruction.code() == Code::Lea_r64_m {
-                continue;
+        for options in OPTIONS {
+            for operation in every_operation() {
+                // In a second function nothing is known of registers, so that every address has to be cut.
+                let operations = [Operation::Exit, operation, Operation::Exit].map(Some);
+                for instruction in instructions(&emitted(&operations, &[0, 1, 3], options)) {
+                    let has_memory = (0..instruction.op_count())
+                        .any(|index| instruction.op_kind(index) == OpKind::Memory);
+                    if has_memory {
+                        check_place(&instruction, operation);
+                    }
+                }
             }
-            let (base, index) = (instruction.memory_base(), instruction.memory_index());
-            let is_window = base == Register::R12 && matches!(index, Register::R11 | Register::RBP);
-            let is_state = base == Register::R10 && index == Register::None;
-            // The table of permissions is only ever tested.
-            let is_table = base == Register::R9
-                && index == Register::None
-                && instruction.code() == Code::Test_rm8_imm8;
-            assert!(is_window || is_state || is_table, "{instruction:?}");
+        }
+    }
+
+    fn check_place(instruction: &Instruction, operation: Operation) {
+        let (base, index) = (instruction.memory_base(), instruction.memory_index());
+        let is_window = base == Register::R12 && matches!(index, Register::R11 | Register::RBP);
+        let is_state = base == Register::R10 && index == Register::None;
+        // The table of permissions is only ever tested.
+        let is_table = base == Register::R11
+            && index == Register::None
+            && instruction.code() == Code::Test_rm8_imm8;
+        let is_displaced_far = instruction.memory_displacement64().cast_signed().abs() > 1 << 15;
+        assert!(
+            (is_window && !is_displaced_far) || is_state || is_table,
+            "{operation}: {instruction:?}"
+        );
+    }
+
+    #[test]
+    fn every_guarded_access_to_the_window_is_a_site() {
+        for operation in every_operation() {
+            let operations = [Operation::Exit, operation, Operation::Exit].map(Some);
+            let source = Source {
+                operations: &operations,
+                bounds: &[0, 1, 3],
+                maps: &[],
+            };
+            let code = emit::emit(&source, options(Guard::Pages, true)).unwrap();
+            let accesses: Vec<u32> = instructions(code.bytes())
+                .iter()
+                .filter(|instruction| {
+                    instruction.memory_base() == Register::R12
+                        && instruction.memory_index() != Register::RBP
+                })
+                .map(|instruction| u32::try_from(instruction.ip()).unwrap())
+                .collect();
+            let sites = code.into_sites();
+            let noted: Vec<u32> = sites.sites.iter().map(|site| site.offset).collect();
+            // Through the frame pointer, but outside the frame, an access is a site too.
+            let is_frame = |offset: &u32| !accesses.contains(offset);
+            assert!(
+                noted
+                    .iter()
+                    .filter(|offset| !is_frame(offset))
+                    .eq(&accesses),
+                "{operation}"
+            );
         }
     }
 }

@@ -11,7 +11,7 @@ use twinbpf_object::{Errno, MapSpec};
 use twinbpf_shm::SharedBytes;
 
 use super::kind::{Behaviour, Source, Writer};
-use super::{EXIST, NOEXIST, offset_of, program_access, stride};
+use super::{ArrayLayout, EXIST, NOEXIST, offset_of, program_access, stride};
 use crate::window::{Extent, Window};
 
 #[derive(Debug)]
@@ -52,6 +52,18 @@ impl Array {
     /// The address of the value at index 0.
     pub(super) fn first_value(&self) -> u32 {
         self.values.start()
+    }
+
+    /// Where the values are, if each slot has one.
+    pub(super) fn layout(&self) -> Option<ArrayLayout> {
+        if self.slot_bytes != self.stride {
+            return None;
+        }
+        Some(ArrayLayout {
+            start: self.values.start(),
+            stride: u32::try_from(self.stride).ok()?,
+            entries: self.entries,
+        })
     }
 
     /// The address of the value at `index` for this CPU slot.

@@ -82,6 +82,27 @@ struct Inner {
     storage: Storage,
 }
 
+/// What compiled code knows of a map.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct MapLayout {
+    /// The number that stands for the map.
+    pub(crate) handle: u32,
+    /// Whether a lookup answers the address of a value, and nothing else happens.
+    pub(crate) has_values: bool,
+    /// Where its values are, if it is a plain array: programs can find them on their own.
+    pub(crate) array: Option<ArrayLayout>,
+}
+
+/// Where the values of an array are.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ArrayLayout {
+    /// The address of the first value.
+    pub(crate) start: u32,
+    /// Bytes from one value to the next.
+    pub(crate) stride: u32,
+    pub(crate) entries: u32,
+}
+
 /// The set of kinds is closed.
 #[derive(Debug)]
 enum Storage {
@@ -358,6 +379,18 @@ impl VmMap {
 }
 
 impl LiveMap {
+    /// What compiled code may know of the map: it holds as long as the map lives.
+    pub(crate) fn layout(&self) -> MapLayout {
+        MapLayout {
+            handle: self.handle(),
+            has_values: !self.holds_maps(),
+            array: match &self.0.storage {
+                Storage::Array(array) => array.layout(),
+                _ => None,
+            },
+        }
+    }
+
     /// The definition it was created from.
     pub(crate) fn spec(&self) -> &MapSpec {
         &self.0.spec

@@ -1,7 +1,7 @@
 //! Random programs, interpreter against compiled code: same result or same fault, same memory, step for step.
 
 use twinbpf_object::Insn;
-use twinbpf_vm::{Clock, Executor, Randomness, Vm, VmConfig};
+use twinbpf_vm::{Clock, Executor, Guard, Randomness, Vm, VmConfig};
 
 use crate::support::{exit, insn, linked};
 
@@ -34,9 +34,10 @@ const EDGES: &[i32] = &[
     i32::MIN + 1,
 ];
 
-fn vm(executor: Executor) -> Vm {
+fn vm(executor: Executor, guard: Guard) -> Vm {
     let config = VmConfig {
         executor,
+        guard,
         clock: Clock::Manual(1000),
         randomness: Randomness::Seed(1),
         budget_insns: 2000,
@@ -47,21 +48,29 @@ fn vm(executor: Executor) -> Vm {
 
 #[test]
 fn compiled_code_does_what_the_interpreter_does() {
-    let engines = [vm(Executor::Interpreter), vm(Executor::Jit)];
+    let engines = [
+        vm(Executor::Interpreter, Guard::Pages),
+        vm(Executor::Jit, Guard::Pages),
+        vm(Executor::Jit, Guard::Compare),
+    ];
     let mut workers = engines.each_ref().map(|vm| vm.worker().unwrap());
     let (mut faults, mut results) = (0, 0);
     for seed in 0..PROGRAMS {
         let (insns, functions) = Generator(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1).program();
         let program = linked(insns.clone(), &functions, &[]);
-        let [interpreted, compiled] = [0, 1].map(|index| {
+        let [interpreted, guarded, compared] = [0, 1, 2].map(|index| {
             let mut context = [0x5a; CONTEXT_BYTES];
             let program = engines[index].load_program(&program, &[]);
             let outcome = program.and_then(|program| workers[index].run(&program, &mut context));
             (outcome, context)
         });
         assert_eq!(
-            compiled, interpreted,
-            "compiled (left) and interpreted (right) differ, seed {seed}: {insns:#?}"
+            guarded, interpreted,
+            "guarded (left) and interpreted (right) differ, seed {seed}: {insns:#?}"
+        );
+        assert_eq!(
+            compared, interpreted,
+            "compared (left) and interpreted (right) differ, seed {seed}: {insns:#?}"
         );
         match interpreted.0 {
             Ok(_) => results += 1,
@@ -78,7 +87,7 @@ fn compiled_code_does_what_the_interpreter_does() {
 #[test]
 fn arbitrary_slots_are_refused_or_run_but_never_panic() {
     let mut generator = Generator(0x5eed_5eed);
-    let vm = vm(Executor::Jit);
+    let vm = vm(Executor::Jit, Guard::Pages);
     let mut worker = vm.worker().unwrap();
     let mut accepted = 0;
     for _ in 0..PROGRAMS {

@@ -1,13 +1,17 @@
 //! What a program can do to its host: nothing. Every case runs on every executor.
 
-use std::time::Duration;
+use std::os::unix::process::ExitStatusExt;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Signal, getpid, kill_process};
+use twinbpf_object::abi::MapFlags;
+use twinbpf_object::{Code, ErrorKind, MapKind, MapSpec};
+use twinbpf_vm::{Executor, Guard, Vm, VmConfig};
 
 use crate::support::{
     add, call, call_local, copy, exit, insn, jump, jump_if_zero, linked, load, load_program, mov,
-    store, vms, wide,
+    store, store_word, vms, wide,
 };
-use twinbpf_object::{Code, ErrorKind};
-use twinbpf_vm::{Executor, Vm, VmConfig};
 
 fn run(vm: &Vm, insns: Vec<twinbpf_object::Insn>) -> Result<u64, twinbpf_object::Error> {
     let program = load_program(vm, insns, &[], &[]);
@@ -71,7 +75,7 @@ fn an_endless_loop_ends_with_its_budget() {
 
 #[test]
 fn another_thread_can_abort_a_run_and_the_worker_goes_on_working() {
-    for executor in [Executor::Interpreter, Executor::Checked] {
+    for executor in [Executor::Interpreter, Executor::Checked, Executor::Jit] {
         let vm = Vm::new(VmConfig {
             executor,
             budget_insns: u64::MAX,
@@ -181,7 +185,7 @@ fn a_list_of_functions_that_does_not_fit_is_refused() {
 
 #[test]
 fn a_map_of_another_vm_is_refused() {
-    let spec = twinbpf_object::MapSpec::new("foreign", twinbpf_object::MapKind::Array, 4, 8, 1);
+    let spec = MapSpec::new("foreign", MapKind::Array, 4, 8, 1);
     let [ours, other] = [0, 1].map(|_| Vm::new(VmConfig::default()).unwrap());
     let foreign = other.create_map(&spec).unwrap();
     let error = ours
@@ -262,4 +266,149 @@ fn workers_take_slots_and_give_them_back() {
     assert!(vm.worker().is_err());
     drop(first);
     assert_eq!(vm.worker().unwrap().slot(), 0);
+}
+
+#[test]
+fn threads_fault_side_by_side_and_each_gets_its_own_address() {
+    let vm = Vm::new(VmConfig {
+        executor: Executor::Jit,
+        cpu_slots: 4,
+        ..VmConfig::default()
+    })
+    .unwrap();
+    let threads: Vec<_> = (0..4u64)
+        .map(|thread| {
+            let vm = vm.clone();
+            std::thread::spawn(move || {
+                let mut worker = vm.worker().unwrap();
+                for round in 0..500 {
+                    let address = 0x100 * thread + round % 8;
+                    let [first, second] = wide(1, address);
+                    let insns = vec![first, second, load(0, 1, 16), exit()];
+                    let program = load_program(&vm, insns, &[], &[]);
+                    let error = worker.run(&program, &mut []).unwrap_err().to_string();
+                    let expected = format!("{:#x}, 8 bytes", address + 16);
+                    assert!(error.contains(&expected), "{error}: {expected}");
+                }
+            })
+        })
+        .collect();
+    for thread in threads {
+        thread.join().unwrap();
+    }
+}
+
+#[test]
+fn an_access_that_begins_on_a_mapped_page_and_ends_outside_names_its_first_byte() {
+    for vm in vms() {
+        let map = vm
+            .create_map(&MapSpec::new("page", MapKind::Array, 4, 4096, 1))
+            .unwrap();
+        let [first, second] = wide(1, 0);
+        let insns = vec![
+            store_word(10, -4, 0),
+            copy(2, 10),
+            add(2, -4),
+            first,
+            second,
+            call(1),
+            jump_if_zero(0, 1),
+            load(0, 0, 4092),
+            exit(),
+        ];
+        let program = load_program(&vm, insns, &[map], &[(3, 0)]);
+        let error = vm.worker().unwrap().run(&program, &mut []).unwrap_err();
+        let (index, _) = error.diagnosis().place.insn.clone().unwrap();
+        assert_eq!(index, 7, "{error}");
+        assert!(error.to_string().contains("8 bytes"), "{error}");
+    }
+}
+
+#[test]
+fn values_that_programs_may_only_read_or_only_write_are_kept_that_way() {
+    for vm in vms() {
+        for (flag, access, is_allowed) in [
+            (MapFlags::RDONLY_PROG, load(3, 0, 0), true),
+            (MapFlags::RDONLY_PROG, store(0, 0, 10), false),
+            (MapFlags::RDONLY_PROG, insn(0xdb, 0, 10, 0, 0), false),
+            (MapFlags::WRONLY_PROG, load(3, 0, 0), false),
+            (MapFlags::WRONLY_PROG, store(0, 0, 10), true),
+        ] {
+            let mut spec = MapSpec::new("half", MapKind::Array, 4, 8, 1);
+            spec.flags = flag;
+            let map = vm.create_map(&spec).unwrap();
+            let [first, second] = wide(1, 0);
+            let insns = vec![
+                store_word(10, -4, 0),
+                copy(2, 10),
+                add(2, -4),
+                first,
+                second,
+                call(1),
+                access,
+                mov(0, 0),
+                exit(),
+            ];
+            let program = load_program(&vm, insns, &[map], &[(3, 0)]);
+            let result = vm.worker().unwrap().run(&program, &mut []);
+            assert_eq!(result.is_ok(), is_allowed, "{flag:?}: {result:?}");
+        }
+    }
+}
+
+#[test]
+fn helpers_and_packet_loads_leave_nothing_in_the_argument_registers() {
+    for (executor, guard) in [
+        (Executor::Interpreter, Guard::Pages),
+        (Executor::Jit, Guard::Pages),
+        (Executor::Jit, Guard::Compare),
+    ] {
+        let config = VmConfig {
+            executor,
+            guard,
+            ..VmConfig::default()
+        };
+        let vm = Vm::new(config).unwrap();
+        let insns = vec![
+            mov(1, 1),
+            mov(2, 2),
+            mov(3, 3),
+            mov(4, 4),
+            mov(5, 5),
+            call(8),
+            copy(0, 1),
+            insn(0x4f, 0, 2, 0, 0),
+            insn(0x4f, 0, 3, 0, 0),
+            insn(0x4f, 0, 4, 0, 0),
+            insn(0x4f, 0, 5, 0, 0),
+            exit(),
+        ];
+        assert_eq!(run(&vm, insns).unwrap(), 0);
+    }
+}
+
+/// Signals that are not faults of programs: a child process sends them to itself. The first goes to the standard library's handler,
+/// which steps back, the next ends the process.
+#[test]
+fn signals_of_others_end_the_process_as_they_would_without_the_vm() {
+    let child = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "--ignored", "sandbox::child_that_is_killed"])
+        .stdout(std::process::Stdio::null())
+        .status()
+        .unwrap();
+    assert_eq!(child.signal(), Some(Signal::SEGV.as_raw()), "{child}");
+}
+
+#[test]
+#[ignore = "runs as the child of the test above"]
+fn child_that_is_killed() {
+    let vm = Vm::new(VmConfig::default()).unwrap();
+    let [first, second] = wide(1, 0);
+    run(&vm, vec![first, second, load(0, 1, 0), exit()]).unwrap_err();
+    // Any thread may take a signal, at a time of its own; two that wait are one.
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while Instant::now() < deadline {
+        kill_process(getpid(), Signal::SEGV).unwrap();
+        std::thread::yield_now();
+    }
 }

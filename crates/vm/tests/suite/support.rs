@@ -3,7 +3,7 @@
 use twinbpf_object::insn::{Insn, InsnIndex};
 use twinbpf_object::link::{Hole, HoleKind, LinkedFunction, LinkedProgram};
 use twinbpf_object::{MapIndex, ProgramKind};
-use twinbpf_vm::{Executor, Vm, VmConfig, VmMap, VmProgram};
+use twinbpf_vm::{Executor, Guard, Vm, VmConfig, VmMap, VmProgram};
 
 /// One slot.
 pub(crate) fn insn(opcode: u8, dst: u8, src: u8, offset: i16, imm: i32) -> Insn {
@@ -89,18 +89,24 @@ pub(crate) fn linked(insns: Vec<Insn>, functions: &[u32], maps: &[(u32, usize)])
 
 /// A vm for each executor.
 pub(crate) fn vms() -> Vec<Vm> {
-    [Executor::Interpreter, Executor::Checked, Executor::Jit]
-        .into_iter()
-        .map(|executor| {
-            Vm::new(VmConfig {
-                executor,
-                cpu_slots: 2,
-                budget_insns: 100_000,
-                ..VmConfig::default()
-            })
-            .unwrap()
+    [
+        (Executor::Interpreter, Guard::Pages),
+        (Executor::Checked, Guard::Pages),
+        (Executor::Jit, Guard::Pages),
+        (Executor::Jit, Guard::Compare),
+    ]
+    .into_iter()
+    .map(|(executor, guard)| {
+        Vm::new(VmConfig {
+            executor,
+            guard,
+            cpu_slots: 2,
+            budget_insns: 100_000,
+            ..VmConfig::default()
         })
-        .collect()
+        .unwrap()
+    })
+    .collect()
 }
 
 /// Loads a program without subprograms.
