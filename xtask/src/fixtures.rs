@@ -304,4 +304,5 @@ const FIXTURES: &[Fixture] = &[
     built("testdata/bpf/ksyms.bpf.c", "v3"),
     built("testdata/bpf/kfuncs.bpf.c", "v3"),
     built("testdata/bpf/externs_missing.bpf.c", "v3"),
+    built("testdata/bpf/struct_ops.bpf.c", "v3"),
 ];

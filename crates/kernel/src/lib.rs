@@ -11,6 +11,7 @@ mod btf;
 mod externs;
 mod facts;
 mod host;
+mod interface;
 mod map;
 mod map_error;
 mod mapped;
@@ -18,6 +19,7 @@ mod pin;
 mod privilege;
 mod program;
 mod socket;
+mod struct_ops;
 mod sys;
 mod test_run;
 mod types;
@@ -116,7 +118,20 @@ impl Kernel {
     ///
     /// As [`KernelMap::create`].
     pub fn create_map(&self, spec: &MapSpec, context: &MapContext<'_>) -> Result<KernelMap> {
-        KernelMap::create_with(spec, context)
+        match &spec.struct_ops {
+            Some(table) => struct_ops::create(spec, table, context, &self.types),
+            None => KernelMap::create_with(spec, context),
+        }
+    }
+
+    /// Fills a table of functions, a map of kind `struct_ops`, with programs by name and with the object's settings. The
+    /// kernel puts a table that needs no link to use at once.
+    ///
+    /// # Errors
+    ///
+    /// If a program or a member is missing, or the kernel refuses the table.
+    pub fn fill_struct_ops(&self, map: &KernelMap, programs: &[KernelProgram]) -> Result<()> {
+        struct_ops::fill(map, programs, &self.types)
     }
 
     /// Loads a program with what goes with it.

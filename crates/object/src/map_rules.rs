@@ -10,7 +10,7 @@
 use std::fmt;
 
 use crate::abi::{Errno, MapFlags, MapKind};
-use crate::spec::MapSpec;
+use crate::spec::{MapSpec, MapTypes};
 use crate::target::Target;
 
 /// Why a map with these attributes cannot be created.
@@ -516,13 +516,17 @@ fn check_relations(spec: &MapSpec) -> Result<(), MapRefusal> {
         | MapKind::InodeStorage
         | MapKind::TaskStorage
         | MapKind::CgrpStorage
-        | MapKind::StructOps => refuse(
-            "btf",
-            format!(
-                "{} needs BTF types of its key and value, a plain definition has none",
-                a(spec.kind)
-            ),
-        ),
+        | MapKind::StructOps
+            if spec.types == MapTypes::default() =>
+        {
+            refuse(
+                "btf",
+                format!(
+                    "{} needs BTF types of its key and value, a plain definition has none",
+                    a(spec.kind)
+                ),
+            )
+        }
         _ => Ok(()),
     }
 }

@@ -430,6 +430,7 @@ fn origin_word(origin: &MapOrigin) -> &'static str {
         MapOrigin::Legacy { .. } => "legacy",
         MapOrigin::Btf { .. } => "btf",
         MapOrigin::Data => "data",
+        MapOrigin::StructOps => "struct_ops",
         _ => "caller",
     }
 }

@@ -161,6 +161,9 @@ fn load(
     let insns = holes::fill_holes(program, context.maps)?;
     let mut request = Request::new(program, kind, insns, context)?;
     request.attributes.attach_btf_id = point.type_id;
+    if let Some(member) = point.member {
+        request.attributes.expected_attach_type = member;
+    }
     let start = Instant::now();
     let mut answer = request.ask(statistics_level());
     if answer.is_refused_with(Errno::EPERM) && host::raised_memlock() {

@@ -10,6 +10,7 @@ use twinbpf_object::{Code, Diagnosis, Error, LinkedProgram, ProgramKind, Result}
 
 use super::LoadContext;
 use super::refusal::unsupported;
+use crate::interface::Interface;
 use crate::types::KernelTypes;
 
 /// What a program attaches to, as the kernel takes it; all zero for most programs.
@@ -17,6 +18,8 @@ use crate::types::KernelTypes;
 pub(super) struct AttachPoint {
     /// A type's number in the kernel's BTF, or in that of the program replaced.
     pub(super) type_id: u32,
+    /// Of an interface's functions, the position of the one that the program implements.
+    pub(super) member: Option<u32>,
 }
 
 /// Finds what the program attaches to.
@@ -31,6 +34,7 @@ pub(super) fn attach_point(
     types: &KernelTypes,
 ) -> Result<AttachPoint> {
     match &program.target {
+        ProgramTarget::None if kind == ProgramKind::StructOps => Err(unused()),
         ProgramTarget::None if needs_target(kind) => Err(unnamed(program, kind)),
         ProgramTarget::None => Ok(AttachPoint::default()),
         ProgramTarget::AttachBtf {
@@ -43,7 +47,10 @@ pub(super) fn attach_point(
             let type_id = sort
                 .find(&types, name)
                 .ok_or_else(|| missing(&types, sort, name))?;
-            Ok(AttachPoint { type_id: type_id.0 })
+            Ok(AttachPoint {
+                type_id: type_id.0,
+                member: None,
+            })
         }
         ProgramTarget::Freplace { function } => match context.replaces {
             Some(_) => Err(unsupported(&format!(
@@ -51,9 +58,13 @@ pub(super) fn attach_point(
             ))),
             None => Err(no_program(function)),
         },
-        ProgramTarget::StructOpsMember { type_name, member } => Err(unsupported(&format!(
-            "member `{member}` of kernel type `{type_name}`"
-        ))),
+        ProgramTarget::StructOpsMember { type_name, member } => {
+            let interface = Interface::find(type_name, types)?;
+            Ok(AttachPoint {
+                type_id: interface.type_id.0,
+                member: Some(interface.position(member)?),
+            })
+        }
     }
 }
 
@@ -151,6 +162,16 @@ fn unnamed(program: &LinkedProgram, kind: ProgramKind) -> Error {
     .help(format!(
         "name it behind a slash, as in `SEC(\"{section}/name\")`, or set the program's attach target before loading"
     ))
+    .into()
+}
+
+/// Which function of which interface a program implements, only the table says that holds it.
+fn unused() -> Error {
+    Diagnosis::new(
+        Code::PROGRAM_TARGET_UNNAMED,
+        "the program stands in no table of functions, so nothing says what it implements",
+    )
+    .help("put it into a variable in `SEC(\".struct_ops\")` or `SEC(\".struct_ops.link\")`")
     .into()
 }
 

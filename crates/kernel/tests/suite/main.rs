@@ -6,6 +6,7 @@ mod layouts;
 mod map_rules;
 mod maps;
 mod programs;
+mod struct_ops;
 mod support;
 mod targets;
 mod types;
@@ -20,6 +21,7 @@ fn main() -> ExitCode {
             map_rules::cases(),
             maps::cases(),
             programs::cases(),
+            struct_ops::cases(),
             targets::cases(),
             types::cases(),
         ]

@@ -3,7 +3,7 @@
 use crate::abi::ProgramKind;
 use crate::btf::TypeId;
 use crate::insn::InsnIndex;
-use crate::spec::{MapIndex, ProgramSpec};
+use crate::spec::{MapIndex, Object, ProgramSpec};
 
 /// An instruction that the engine completes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -76,8 +76,11 @@ pub enum ProgramTarget {
 }
 
 impl ProgramTarget {
-    /// What kind and section name of a program say about its target; nothing if the section names none.
-    pub(super) fn of(program: &ProgramSpec) -> Self {
+    /// What kind and section name of a program say about its target, or the table it stands in; nothing if neither does.
+    pub(super) fn of(object: &Object, program: &ProgramSpec) -> Self {
+        if program.kind == Some(ProgramKind::StructOps) {
+            return Self::of_table(object, program);
+        }
         let Some(name) = &program.attach_target else {
             return Self::None;
         };
@@ -97,6 +100,18 @@ impl ProgramTarget {
             },
             _ => Self::None,
         }
+    }
+
+    /// The first table of functions that holds the program says what it implements; its section's name says nothing.
+    fn of_table(object: &Object, program: &ProgramSpec) -> Self {
+        let tables = object.maps.iter().filter_map(|map| map.struct_ops.as_ref());
+        let mut found = tables.filter_map(|table| {
+            Some(Self::StructOpsMember {
+                type_name: table.interface.clone(),
+                member: table.member_of(&program.name)?.to_owned(),
+            })
+        });
+        found.next().unwrap_or_default()
     }
 }
 

@@ -128,7 +128,7 @@ fn link_program(
         is_sleepable: program.is_sleepable,
         load_flags: program.load_flags,
         autoload: program.autoload,
-        target: ProgramTarget::of(program),
+        target: ProgramTarget::of(object, program),
         insns: resolved.insns,
         functions: gathered.functions(object, program),
         holes: resolved.holes,

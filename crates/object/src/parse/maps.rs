@@ -222,7 +222,7 @@ fn resolve_inner(specs: &mut [MapSpec], legacy: &[LegacyMap<'_>]) -> Result<()> 
 fn offset_of(spec: &MapSpec) -> u64 {
     match spec.origin {
         MapOrigin::Legacy { offset, .. } | MapOrigin::Btf { offset } => offset,
-        MapOrigin::Data | MapOrigin::Config | MapOrigin::Caller => 0,
+        MapOrigin::Data | MapOrigin::Config | MapOrigin::StructOps | MapOrigin::Caller => 0,
     }
 }
 

@@ -17,6 +17,7 @@ mod maps;
 mod programs;
 mod references;
 mod role;
+mod struct_ops;
 mod texts;
 mod type_records;
 mod upload;
@@ -56,6 +57,7 @@ impl Object {
         let btf = type_records::read(&elf, &mut code, &mut warnings)?;
         if let Some(btf) = &btf {
             data::name_types(btf, &mut maps.specs);
+            struct_ops::read(&elf, btf, &code, &mut maps)?;
         }
         let programs = programs::find(&code, &mut warnings);
         if programs.is_empty() && !has_maps {

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::StructOps;
 use crate::abi::{MapFlags, MapKind};
 use crate::btf::TypeId;
 use crate::diagnosis::{Code, Diagnosis, Result};
@@ -33,6 +34,8 @@ pub struct MapSpec {
     pub pinning: Pinning,
     /// What the maps inside a map-in-map look like.
     pub inner: Option<InnerMap>,
+    /// The table of functions it is, if it is one.
+    pub struct_ops: Option<Arc<StructOps>>,
     /// What keys and values are, in the object's BTF.
     pub types: MapTypes,
     /// Maps or programs it holds from the start, by slot.
@@ -121,6 +124,8 @@ pub enum MapOrigin {
     Data,
     /// The values of the kernel's configuration that the object asks for.
     Config,
+    /// A variable in a section of tables of functions.
+    StructOps,
     /// Made by the caller, without any object.
     Caller,
 }
@@ -145,6 +150,7 @@ impl MapSpec {
             numa_node: None,
             pinning: Pinning::None,
             inner: None,
+            struct_ops: None,
             types: MapTypes::default(),
             values: Vec::new(),
             initial: None,

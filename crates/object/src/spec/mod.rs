@@ -5,6 +5,7 @@ mod external;
 mod map;
 mod needs;
 mod program;
+mod struct_ops;
 mod variable;
 
 use std::sync::Arc;
@@ -19,6 +20,7 @@ pub use needs::Needs;
 pub use program::{
     Function, FunctionIndex, LineInfo, Linkage, ProgramSpec, Reference, ReferenceTo, TypeRelocation,
 };
+pub use struct_ops::{StructOps, StructOpsMember};
 pub use variable::{Variable, no_variable};
 
 /// A section of the file, for listings.

@@ -12,6 +12,7 @@ mod fixtures;
 mod globals;
 mod hostile;
 mod shapes;
+mod struct_ops;
 mod support;
 mod touched_types;
 mod upload;

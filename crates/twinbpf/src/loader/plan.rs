@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use twinbpf_object::spec::SlotContent;
-use twinbpf_object::{HoleKind, Linked, LinkedProgram, MapKind};
+use twinbpf_object::{HoleKind, Linked, LinkedProgram, MapKind, MapSpec};
 
 use crate::engine::inner_index;
 
@@ -28,7 +28,8 @@ impl Plan {
         let (programs, maps): (Vec<bool>, Vec<bool>) = match only {
             None => {
                 let wanted = linked.programs.iter().map(|program| program.autoload);
-                (wanted.collect(), vec![true; linked.maps.len()])
+                let maps = linked.maps.iter();
+                (wanted.collect(), maps.map(is_made_by_itself).collect())
             }
             Some(only) => {
                 let wanted = (0..linked.programs.len()).map(|position| position == only);
@@ -66,6 +67,12 @@ impl Plan {
             .collect();
         (wanted, after)
     }
+}
+
+/// Whether loading the object creates the map: not if it is a table of functions that is switched off.
+fn is_made_by_itself(map: &MapSpec) -> bool {
+    let table = map.struct_ops.as_ref();
+    table.is_none_or(|table| table.autoload)
 }
 
 /// The maps that a program refers to, and those that these name.
@@ -134,7 +141,7 @@ fn is_prog_array(linked: &Linked, map: usize) -> bool {
 #[cfg(test)]
 mod tests {
     use twinbpf_object::spec::MapIndex;
-    use twinbpf_object::{Hole, InsnIndex, MapSpec, ProgramKind};
+    use twinbpf_object::{Hole, InsnIndex, ProgramKind};
 
     use super::*;
 

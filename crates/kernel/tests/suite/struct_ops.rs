@@ -1,0 +1,111 @@
+//! Tables of functions in the running kernel. The one that is filled needs a link to be put to use, and gets none.
+
+use twinbpf_kernel::{Kernel, KernelBtf, KernelMap, KernelProgram, LoadContext, MapContext};
+use twinbpf_object::{Code, Errno, Linked, MapSpec, Object, Result, link};
+use twinbpf_trials::{Case, Need};
+
+/// The cases of this file.
+pub(crate) fn cases() -> Vec<Case> {
+    vec![
+        Case::new(
+            "struct_ops::a_table_is_created_filled_and_checked_by_the_kernel",
+            &[Need::Kernel, Need::KernelTypes],
+            a_table_is_created_filled_and_checked_by_the_kernel,
+        ),
+        Case::new(
+            "struct_ops::what_the_kernel_lacks_is_named",
+            &[Need::Kernel, Need::KernelTypes],
+            what_the_kernel_lacks_is_named,
+        ),
+    ]
+}
+
+struct Loading {
+    kernel: Kernel,
+    linked: Linked,
+    types: KernelBtf,
+}
+
+impl Loading {
+    fn new() -> Self {
+        let bytes = include_bytes!("../../../../testdata/bpf/struct_ops.bpf.o");
+        let object = Object::parse(bytes).unwrap();
+        let kernel = Kernel::open().unwrap();
+        let target = kernel.target_for(&object.needs()).unwrap();
+        let linked = link(&object, &target).unwrap();
+        let types = kernel.load_types(linked.upload.as_ref().unwrap()).unwrap();
+        Self {
+            kernel,
+            linked,
+            types,
+        }
+    }
+
+    fn spec(&self, name: &str) -> MapSpec {
+        let mut maps = self.linked.maps.iter();
+        maps.find(|map| map.name == name).unwrap().clone()
+    }
+
+    fn create(&self, spec: &MapSpec) -> Result<KernelMap> {
+        let context = MapContext {
+            types: Some(&self.types),
+            ..MapContext::default()
+        };
+        self.kernel.create_map(spec, &context)
+    }
+
+    fn program(&self, name: &str) -> Result<KernelProgram> {
+        let mut programs = self.linked.programs.iter();
+        let program = programs.find(|program| program.name == name).unwrap();
+        let context = LoadContext {
+            license: self.linked.license.as_deref(),
+            types: Some(&self.types),
+            ..LoadContext::default()
+        };
+        self.kernel.load_program(program, &context)
+    }
+}
+
+fn a_table_is_created_filled_and_checked_by_the_kernel() {
+    let loading = Loading::new();
+    let programs = ["half", "keep", "stay"].map(|name| loading.program(name).unwrap());
+    let map = loading.create(&loading.spec("halving")).unwrap();
+    let error = loading
+        .kernel
+        .fill_struct_ops(&map, &programs[1..])
+        .unwrap_err();
+    assert_eq!(error.diagnosis().code, Code::PROGRAM_NOT_FOUND, "{error}");
+    loading.kernel.fill_struct_ops(&map, &programs).unwrap();
+    let again = loading.kernel.fill_struct_ops(&map, &programs).unwrap_err();
+    assert_eq!(again.diagnosis().errno, Some(Errno::EBUSY), "{again}");
+    let mut value = vec![0; map.value_bytes()];
+    map.lookup(&[0; 4], &mut value).unwrap();
+    let name = b"twinbpf_halving\0";
+    assert!(value.windows(name.len()).any(|window| window == name));
+}
+
+fn what_the_kernel_lacks_is_named() {
+    let loading = Loading::new();
+    for error in [
+        loading.create(&loading.spec("imagined")).unwrap_err(),
+        loading.program("never").unwrap_err(),
+    ] {
+        let diagnosis = error.diagnosis();
+        assert_eq!(diagnosis.code, Code::PROGRAM_TARGET_MISSING, "{error}");
+        assert!(diagnosis.message.contains("`imagined_ops`"), "{error}");
+        let known = &diagnosis.facts[0].value;
+        assert!(known.contains("tcp_congestion_ops"), "{known}");
+        assert!(!known.contains("common_value"), "{known}");
+    }
+    // A name without its NUL is no text, and the kernel's interface says so itself.
+    let mut spec = loading.spec("halving");
+    let mut table = spec.struct_ops.take().unwrap();
+    let table_mut = std::sync::Arc::make_mut(&mut table);
+    assert!(table_mut.set("name", &[0; 16]));
+    spec.struct_ops = Some(table);
+    let map = loading.create(&spec).unwrap();
+    let programs = ["half", "keep", "stay"].map(|name| loading.program(name).unwrap());
+    let error = loading.kernel.fill_struct_ops(&map, &programs).unwrap_err();
+    assert_eq!(error.diagnosis().code, Code::MAP_OPERATION, "{error}");
+    assert_eq!(error.diagnosis().errno, Some(Errno::EINVAL), "{error}");
+}
