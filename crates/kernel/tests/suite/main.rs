@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod core;
+mod helpers;
 mod layouts;
 mod map_rules;
 mod maps;
@@ -17,6 +18,7 @@ fn main() -> ExitCode {
     twinbpf_trials::run(
         [
             core::cases(),
+            helpers::cases(),
             layouts::cases(),
             map_rules::cases(),
             maps::cases(),

@@ -7,6 +7,7 @@ mod attach_kind;
 mod errno;
 mod errno_meaning;
 mod helper;
+mod helper_prototype;
 mod map_kind;
 mod program_kind;
 mod section;
@@ -15,6 +16,7 @@ pub use attach_kind::AttachKind;
 pub use errno::Errno;
 pub use errno_meaning::{BpfRequest, meanings_of};
 pub use helper::{helper_name, helper_number};
+pub use helper_prototype::{ArgumentKind, HELPERS, HelperPrototype, ReturnKind, helper_prototype};
 pub use map_kind::{MapFlags, MapKind};
 pub use program_kind::ProgramKind;
 pub use section::{
