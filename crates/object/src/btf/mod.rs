@@ -14,6 +14,7 @@
 //! Source: the kernel's `Documentation/bpf/btf.rst`, and what clang and `pahole` write.
 
 mod decode;
+mod dedup;
 mod ext;
 mod flavour;
 mod header;
@@ -22,6 +23,7 @@ mod kinds;
 mod layout;
 mod lazy;
 mod older;
+mod partition;
 mod read;
 mod search;
 mod types;
@@ -38,6 +40,7 @@ use lazy::Lazy;
 use crate::bytes::ByteOrder;
 use crate::diagnosis::{Code, Diagnosis, Error};
 
+pub use dedup::Renumbering;
 pub use ext::{Ext, LineRecord, Placed, RelocationKind, RelocationRecord};
 pub use flavour::essential_name;
 pub use image::Upload;

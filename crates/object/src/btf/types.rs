@@ -35,7 +35,7 @@ impl Name {
 }
 
 /// A type.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Type {
     /// Nothing.
@@ -336,7 +336,7 @@ impl Type {
 }
 
 /// A number of whole bytes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Integer {
     /// Its name.
     pub name: Name,
@@ -351,7 +351,7 @@ pub struct Integer {
 }
 
 /// What the bits of an integer are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum IntegerEncoding {
     /// A number without sign.
     Unsigned,
@@ -364,7 +364,7 @@ pub enum IntegerEncoding {
 }
 
 /// A fixed number of equal elements.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Array {
     /// Type of an element.
     pub element: TypeId,
@@ -375,7 +375,7 @@ pub struct Array {
 }
 
 /// A struct or union.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Composite {
     /// Its name; empty if anonymous.
     pub name: Name,
@@ -388,7 +388,7 @@ pub struct Composite {
 }
 
 /// A member of a struct or union.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Member {
     /// Its name; empty for anonymous structs and unions.
     pub name: Name,
@@ -401,11 +401,11 @@ pub struct Member {
 }
 
 /// Width of a bit field, bits; never 0.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Bitfield(pub u8);
 
 /// Named numbers.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Enumeration {
     /// Its name; empty if anonymous.
     pub name: Name,
@@ -420,7 +420,7 @@ pub struct Enumeration {
 }
 
 /// A named number.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Enumerator {
     /// The name.
     pub name: Name,
@@ -429,7 +429,7 @@ pub struct Enumerator {
 }
 
 /// A function.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Function {
     /// Its name.
     pub name: Name,
@@ -440,7 +440,7 @@ pub struct Function {
 }
 
 /// Parameters and result.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct FunctionPrototype {
     /// What it returns.
     pub result: TypeId,
@@ -449,7 +449,7 @@ pub struct FunctionPrototype {
 }
 
 /// A parameter.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Parameter {
     /// Its name.
     pub name: Name,
@@ -458,7 +458,7 @@ pub struct Parameter {
 }
 
 /// A global variable.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Variable {
     /// Its name.
     pub name: Name,
@@ -469,7 +469,7 @@ pub struct Variable {
 }
 
 /// Who can see a function or variable.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Linkage {
     /// Only its own object.
     Static,
@@ -480,7 +480,7 @@ pub enum Linkage {
 }
 
 /// The variables of one section.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct DataSection {
     /// The section's name.
     pub name: Name,
@@ -491,7 +491,7 @@ pub struct DataSection {
 }
 
 /// A variable in its section.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct SectionVariable {
     /// The variable (or, for `.ksyms`, function).
     pub variable: TypeId,
@@ -502,7 +502,7 @@ pub struct SectionVariable {
 }
 
 /// A remark.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Tag {
     /// Its text.
     pub text: Name,

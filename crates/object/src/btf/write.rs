@@ -138,6 +138,23 @@ impl BtfBuilder {
         (0u32..).map(TypeId).zip(&self.types)
     }
 
+    /// Appends everything of `btf` but void.
+    ///
+    /// Gives the number by which the numbers of its types have grown.
+    pub fn append(&mut self, btf: &Btf) -> u32 {
+        let shift = self.next_id().0 - 1;
+        for (_, found) in btf.iter().skip(1) {
+            let copy = self.copied(btf, found, &mut |id| shifted(id, shift));
+            self.add(copy);
+        }
+        shift
+    }
+
+    /// Other types instead of all there were; the first must be void.
+    pub(super) fn replace_types(&mut self, types: Vec<Type>) {
+        self.types = types;
+    }
+
     /// A type of another BTF in this one's terms: its texts are taken over, its links are what `link` makes of them.
     pub fn copied(
         &mut self,
@@ -187,6 +204,14 @@ impl BtfBuilder {
         bytes.extend_from_slice(&types);
         bytes.extend_from_slice(self.strings.as_bytes());
         Ok(bytes)
+    }
+}
+
+/// The number of an appended type; void stays void.
+fn shifted(id: TypeId, shift: u32) -> TypeId {
+    match id {
+        TypeId::VOID => id,
+        TypeId(number) => TypeId(number.saturating_add(shift)),
     }
 }
 

@@ -3,6 +3,7 @@
 
 mod btf;
 mod btf_builder;
+mod btf_dedup;
 mod btf_maps;
 mod btf_write;
 mod core;
