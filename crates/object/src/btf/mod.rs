@@ -24,6 +24,7 @@ mod layout;
 mod lazy;
 mod older;
 mod partition;
+pub mod print;
 mod read;
 mod search;
 mod types;

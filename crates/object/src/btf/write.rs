@@ -143,7 +143,7 @@ impl BtfBuilder {
     /// Gives the number by which the numbers of its types have grown.
     pub fn append(&mut self, btf: &Btf) -> u32 {
         let shift = self.next_id().0 - 1;
-        for (_, found) in btf.iter().skip(1) {
+        for (_, found) in btf.iter().filter(|(id, _)| *id != TypeId::VOID) {
             let copy = self.copied(btf, found, &mut |id| shifted(id, shift));
             self.add(copy);
         }
