@@ -292,6 +292,7 @@ const MODULES: &[(&str, &[Row])] = &[
                 &["error_document", "exit", "object_file", "output"],
             ),
             ("doctor", &["exit", "output"]),
+            ("generate", &["btf_file", "exit", "object_file", "output"]),
             (
                 "prog",
                 &[
@@ -310,7 +311,9 @@ const MODULES: &[(&str, &[Row])] = &[
             ),
             (
                 "args",
-                &["check", "choice", "doctor", "explain", "inspect", "prog"],
+                &[
+                    "check", "choice", "doctor", "explain", "generate", "inspect", "prog",
+                ],
             ),
             (
                 "run",

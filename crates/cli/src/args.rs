@@ -12,6 +12,7 @@ use crate::check::CheckArgs;
 use crate::choice::{EngineChoice, TypeChoice};
 use crate::doctor::DoctorArgs;
 use crate::explain::ExplainArgs;
+use crate::generate::GenArgs;
 use crate::inspect::InspectArgs;
 use crate::prog::ProgArgs;
 
@@ -54,6 +55,8 @@ pub(crate) enum Command {
     Explain(ExplainArgs),
     /// Say why this user can or cannot load BPF here, and what mends it; ends with 1 if something is bad
     Doctor(DoctorArgs),
+    /// Make files from objects
+    Gen(GenArgs),
     /// Run single programs on packets, attached to nothing
     Prog(ProgArgs),
 }
@@ -66,6 +69,7 @@ impl Command {
             Self::Check(args) => args.json,
             Self::Explain(args) => args.json,
             Self::Doctor(args) => args.json,
+            Self::Gen(args) => args.wants_json(),
             Self::Prog(args) => args.wants_json(),
         }
     }
@@ -73,7 +77,7 @@ impl Command {
     pub(crate) fn wants_log(&self) -> bool {
         match self {
             Self::Run(args) => args.log,
-            Self::Inspect(_) | Self::Doctor(_) | Self::Prog(_) => false,
+            Self::Inspect(_) | Self::Doctor(_) | Self::Gen(_) | Self::Prog(_) => false,
             Self::Check(args) => args.log,
             Self::Explain(args) => args.log,
         }

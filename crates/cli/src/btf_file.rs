@@ -4,22 +4,14 @@ use std::path::Path;
 use std::sync::Arc;
 
 use twinbpf::btf::Btf;
-use twinbpf::spec::ByteOrder;
-use twinbpf::{Code, Diagnosis, Object, Result};
+use twinbpf::{Result, read_types};
 
 use crate::object_file;
 
-/// Reads raw BTF, as in `/sys/kernel/btf`, or the types of a BPF object; errors name the file.
+/// Reads raw BTF, as in `/sys/kernel/btf`, or the types in an ELF file; errors name the file.
 pub(crate) fn read(path: &Path) -> Result<Arc<Btf>> {
-    let bytes = object_file::bytes(path)?;
-    let types = if bytes.starts_with(b"\x7fELF") {
-        Object::parse(&bytes).and_then(|object| object.btf.ok_or_else(|| no_types().into()))
-    } else {
-        Btf::parse(&bytes, ByteOrder::HOST).map(Arc::new)
-    };
-    types.map_err(|error| error.in_file(path.display().to_string()))
-}
-
-fn no_types() -> Diagnosis {
-    Diagnosis::new(Code::BTF_MISSING, "the object has no BTF that can be read")
+    let types = object_file::bytes(path).and_then(read_types);
+    types
+        .map(Arc::new)
+        .map_err(|error| error.in_file(path.display().to_string()))
 }

@@ -11,6 +11,7 @@ mod doctor;
 mod error_document;
 mod exit;
 mod explain;
+mod generate;
 mod inspect;
 mod object_file;
 mod output;
@@ -40,6 +41,7 @@ fn main() -> ExitCode {
         Command::Inspect(args) => inspect::inspect(args, &output),
         Command::Check(args) => check::check(args, &output),
         Command::Explain(args) => explain::explain(args, &output),
+        Command::Gen(args) => generate::generate(args, &output),
         Command::Doctor(args) => doctor::doctor(args, &output),
         Command::Prog(args) => prog::prog(args, &output),
     };

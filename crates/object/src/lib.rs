@@ -26,5 +26,6 @@ pub use abi::{AttachKind, Errno, MapKind, ProgramKind};
 pub use diagnosis::{Code, Diagnosis, Error, ErrorKind, Result};
 pub use insn::{Insn, InsnIndex};
 pub use link::{Hole, HoleKind, Linked, LinkedProgram, Target, link, link_each};
+pub use parse::read_types;
 pub use spec::{MapIndex, MapSpec, Object, ProgramSpec};
 pub use test_run::{TestInput, TestOutput};

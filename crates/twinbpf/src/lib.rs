@@ -71,6 +71,7 @@ pub use walk::RawEntries;
 
 pub use twinbpf_kernel::{Kernel, KernelFacts};
 pub use twinbpf_object::link::{link, link_each};
+pub use twinbpf_object::read_types;
 pub use twinbpf_object::{
     AttachKind, Code, Diagnosis, Errno, Error, ErrorKind, Insn, InsnIndex, Linked, LinkedProgram,
     MapKind, MapSpec, Object, ProgramKind, ProgramSpec, Result, Target, TestInput, TestOutput, abi,

@@ -14,6 +14,7 @@ mod diagnoses;
 mod endings;
 mod errors;
 mod explanations;
+mod generation;
 mod inspection;
 mod rejections;
 mod sender;
@@ -38,6 +39,7 @@ fn main() -> ExitCode {
     cases.extend(counts::cases());
     cases.extend(diagnoses::cases());
     cases.extend(endings::cases());
+    cases.extend(generation::cases());
     cases.extend(errors::cases());
     cases.extend(explanations::cases());
     cases.extend(inspection::cases());

@@ -6,11 +6,14 @@
 //! INVARIANT: an [`Elf`] borrows all bytes from the file; every [`Section::data`] lies inside it, and the sections together
 //! are no longer than the file, so that work done per section is bounded by the file's length.
 
+mod any;
 mod identify;
 mod tables;
 
 use crate::bytes::ByteOrder;
 use crate::diagnosis::Result;
+
+pub(crate) use any::section_of_any;
 
 /// Position of a section in the section header table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

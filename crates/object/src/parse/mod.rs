@@ -20,6 +20,7 @@ mod role;
 mod struct_ops;
 mod texts;
 mod type_records;
+mod types_file;
 mod upload;
 mod values;
 
@@ -28,6 +29,8 @@ use crate::elf::Elf;
 use crate::spec::{Object, SectionInfo};
 
 use role::Role;
+
+pub use types_file::read_types;
 
 impl Object {
     /// Reads an object file.
