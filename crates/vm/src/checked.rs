@@ -30,6 +30,7 @@ struct Frame {
     return_to: usize,
     saved: [Value; 4],
     number: u32,
+    loops_left: u64,
 }
 
 /// The state of a checked run beyond the run itself.
@@ -481,13 +482,13 @@ impl Machine<'_, '_> {
         Ok(())
     }
 
-    /// The first `count` arguments of a call, all of which must have been written.
+    /// The arguments of a call, the first `count` of which must have been written.
     fn arguments(&self, count: u8) -> Result<Arguments, FaultKind> {
         let mut values = [0; 5];
         let mut provenance = [Provenance::Uninitialised; 5];
-        for index in 0..usize::from(count).min(5) {
+        for index in 0..5 {
             let value = self.registers[index + 1];
-            if value.provenance == Provenance::Uninitialised {
+            if value.provenance == Provenance::Uninitialised && index < usize::from(count) {
                 return Err(FaultKind::Uninitialised {
                     register: u8::try_from(index + 1).unwrap_or(5),
                 });
@@ -524,6 +525,7 @@ impl Machine<'_, '_> {
             return_to: pc + 1,
             saved: [r6, r7, r8, r9],
             number: self.frame,
+            loops_left: self.run.enter_loops(),
         });
         self.frame = self.new_frame();
         for value in &mut self.registers[6..=9] {
@@ -557,6 +559,7 @@ impl Machine<'_, '_> {
         self.registers[6..10].copy_from_slice(&frame.saved);
         self.forget_arguments();
         self.frame = frame.number;
+        self.run.loops_left = frame.loops_left;
         self.enter_frame();
         Next::At(frame.return_to)
     }

@@ -18,6 +18,7 @@ type Registers = [u64; 16];
 struct Frame {
     return_to: usize,
     saved: [u64; 4],
+    loops_left: u64,
 }
 
 /// Runs the function of `program` that starts at `start` with `arguments` in `r1` to `r5`.
@@ -200,7 +201,7 @@ pub(crate) fn interpret(run: &mut Run<'_>, program: &Program, start: usize, argu
                     Some(value) => registers[0] = value,
                     None => {
                         registers[0] = 0;
-                        if !leave(&mut frames, &mut registers, &mut pc) { return Ok(0); }
+                        if !leave(run, &mut frames, &mut registers, &mut pc) { return Ok(0); }
                         registers[10] = run.stack_top(below + frames.len());
                     }
                 }
@@ -268,7 +269,7 @@ pub(crate) fn interpret(run: &mut Run<'_>, program: &Program, start: usize, argu
                 match returned {
                     Some(returned) => {
                         registers[0] = returned.value;
-                        if !leave(&mut frames, &mut registers, &mut pc) { return Ok(registers[0]); }
+                        if !leave(run, &mut frames, &mut registers, &mut pc) { return Ok(registers[0]); }
                         registers[10] = run.stack_top(below + frames.len());
                     }
                     None => registers[0] = run::NO_TAIL_CALL,
@@ -279,12 +280,12 @@ pub(crate) fn interpret(run: &mut Run<'_>, program: &Program, start: usize, argu
                 pay(run, program.function_len(to), at)?;
                 let [_, _, _, _, _, _, r6, r7, r8, r9, ..] = registers;
                 if below + frames.len() + 1 >= run::MAX_FRAMES { return Err((at, FaultKind::CallDepth)); }
-                frames.push(Frame { return_to: pc, saved: [r6, r7, r8, r9] });
+                frames.push(Frame { return_to: pc, saved: [r6, r7, r8, r9], loops_left: run.enter_loops() });
                 registers[10] = run.stack_top(below + frames.len());
                 pc = to;
             }
             Opcode::Exit => {
-                if !leave(&mut frames, &mut registers, &mut pc) { return Ok(registers[0]); }
+                if !leave(run, &mut frames, &mut registers, &mut pc) { return Ok(registers[0]); }
                 registers[10] = run.stack_top(below + frames.len());
             }
             Opcode::SecondSlot | Opcode::Unsupported => return Err((at, FaultKind::Unsupported("this instruction"))),
@@ -299,12 +300,18 @@ fn pay(run: &mut Run<'_>, insns: usize, at: usize) -> Result<(), Ended> {
 }
 
 /// Returns to the caller; false if there is none.
-fn leave(frames: &mut Vec<Frame>, registers: &mut Registers, pc: &mut usize) -> bool {
+fn leave(
+    run: &mut Run<'_>,
+    frames: &mut Vec<Frame>,
+    registers: &mut Registers,
+    pc: &mut usize,
+) -> bool {
     let Some(frame) = frames.pop() else {
         return false;
     };
     registers[6..10].copy_from_slice(&frame.saved);
     *pc = frame.return_to;
+    run.loops_left = frame.loops_left;
     true
 }
 

@@ -27,7 +27,7 @@ pub(crate) const MAX_FRAMES: usize = 8;
 /// KERNEL: most tail calls in a run (`MAX_TAIL_CALL_CNT`, 6.18).
 const MAX_TAIL_CALLS: u32 = 33;
 /// How often `may_goto` goes on. KERNEL: `BPF_MAX_LOOPS`, 8 Mi (`Documentation/bpf/bpf_iterators`, 6.12).
-const MAY_GOTO_LOOPS: u64 = 8 << 20;
+pub(crate) const MAY_GOTO_LOOPS: u64 = 8 << 20;
 
 /// What `bpf_tail_call` answers when it did not happen.
 pub(crate) const NO_TAIL_CALL: u64 = 0_u64.wrapping_sub(2);
@@ -164,7 +164,14 @@ impl<'w> Run<'w> {
         }
     }
 
-    /// Loads that a fresh run may do with `may_goto`.
+    /// Begins a function: its `may_goto`s are its own. The answer is what is left to the one before, to be put back.
+    ///
+    /// KERNEL: every function counts for itself, from its call on (6.18).
+    pub(crate) fn enter_loops(&mut self) -> u64 {
+        std::mem::replace(&mut self.loops_left, MAY_GOTO_LOOPS)
+    }
+
+    /// Loops that a fresh run may do with `may_goto`.
     pub(crate) fn fresh_loops() -> u64 {
         MAY_GOTO_LOOPS
     }
@@ -421,7 +428,9 @@ impl<'w> Run<'w> {
             return Err(FaultKind::CallDepth);
         }
         self.depth += 1;
+        let loops_left = self.enter_loops();
         let result = (self.enter)(self, Callee::Function(start), arguments);
+        self.loops_left = loops_left;
         self.depth -= 1;
         result.map(|returned| returned.value)
     }
@@ -458,7 +467,10 @@ impl<'w> Run<'w> {
             value: context,
             provenance,
         };
-        (self.enter)(self, Callee::Program(&program), handed_over).map(Some)
+        let loops_left = self.enter_loops();
+        let result = (self.enter)(self, Callee::Program(&program), handed_over);
+        self.loops_left = loops_left;
+        result.map(Some)
     }
 
     fn cell(&self, address: i64, size: Size, need: Need) -> Result<SharedBytes, FaultKind> {

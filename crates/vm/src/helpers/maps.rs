@@ -83,6 +83,22 @@ pub(super) fn lookup_percpu(
     })
 }
 
+/// `void *bpf_get_local_storage(map, flags)`: the address of the value, which is always there.
+pub(super) fn local_storage(
+    run: &mut Run<'_>,
+    arguments: &Arguments,
+) -> Result<Returned, FaultKind> {
+    let [value, ..] = arguments.values;
+    let map = run.map(arguments, 0)?;
+    let address = map
+        .local_address(run.slot)
+        .ok_or(FaultKind::NotAMap { value })?;
+    Ok(Returned {
+        value: u64::from(address),
+        provenance: run.provenance_of_value(map, address),
+    })
+}
+
 /// `long bpf_map_push_elem(map, value, flags)`: 0 or a negative error number.
 pub(super) fn push(run: &mut Run<'_>, arguments: &Arguments) -> Result<Returned, FaultKind> {
     let map = run.map(arguments, 0)?;

@@ -93,8 +93,11 @@ pub(crate) static TABLE: &[Row] = &[
     Row { number: 54, arguments: 2, call: reshape::xdp_adjust_meta },
     Row { number: 65, arguments: 2, call: reshape::xdp_adjust_tail },
     Row { number: 68, arguments: 5, call: packet::skb_load_bytes_relative },
+    Row { number: 69, arguments: 4, call: packet::fib_lookup },
+    Row { number: 81, arguments: 2, call: maps::local_storage },
     Row { number: 84, arguments: 5, call: packet::no_socket },
     Row { number: 85, arguments: 5, call: packet::no_socket },
+    Row { number: 86, arguments: 1, call: packet::no_socket },
     Row { number: 87, arguments: 3, call: maps::push },
     Row { number: 88, arguments: 2, call: maps::pop },
     Row { number: 89, arguments: 2, call: maps::peek },
@@ -131,3 +134,22 @@ pub(crate) static TABLE: &[Row] = &[
     Row { number: 208, arguments: 0, call: system::ktime_get_ns },
     Row { number: UNAVAILABLE_HELPER, arguments: 0, call: unavailable },
 ];
+
+#[cfg(test)]
+mod tests {
+    use twinbpf_object::abi::helper_prototype;
+
+    use super::*;
+
+    #[test]
+    fn helpers_look_at_as_many_arguments_as_their_prototypes_have() {
+        // Prints take as many as their format says.
+        let is_fixed = |row: &&Row| !matches!(row.number, UNAVAILABLE_HELPER | 6);
+        for row in TABLE.iter().filter(is_fixed) {
+            let prototype = helper_prototype(row.number).unwrap();
+            let count = prototype.arguments.len();
+            assert_eq!(usize::from(row.arguments), count, "{}", prototype.name);
+        }
+        assert!(TABLE.is_sorted_by_key(|row| row.number.cast_unsigned()));
+    }
+}

@@ -20,6 +20,16 @@ const XDP_REDIRECT: u64 = 4;
 /// `TC_ACT_SHOT` and `TC_ACT_REDIRECT`.
 const TC_ACT_SHOT: u64 = 2;
 const TC_ACT_REDIRECT: u64 = 7;
+/// Bytes of `struct bpf_fib_lookup`, and where the interface stands in it.
+const FIB_PARAMETERS: u32 = 64;
+const FIB_INTERFACE: usize = 8;
+/// Flags of a route lookup.
+const FIB_FLAGS: u64 = 0x3f;
+/// `AF_INET` and `AF_INET6`.
+const FAMILY_IPV4: u8 = 2;
+const FAMILY_IPV6: u8 = 10;
+/// `BPF_FIB_LKUP_RET_FWD_DISABLED`.
+const FORWARDING_OFF: u64 = 5;
 /// Flag of redirection: to the interface's incoming side.
 const INGRESS: u64 = 1;
 /// Flags of redirection through a map: what to answer without an entry, to all interfaces, not back.
@@ -230,4 +240,24 @@ pub(super) fn sk_fullsock(run: &mut Run<'_>, arguments: &Arguments) -> Result<Re
 /// Lookups of sockets: the vm has none, so none is found.
 pub(super) fn no_socket(_: &mut Run<'_>, _: &Arguments) -> Result<Returned, FaultKind> {
     Ok(Returned::number(0))
+}
+
+/// `long bpf_fib_lookup(context, parameters, size, flags)`: the vm forwards nothing, and says so as a host with forwarding off.
+///
+/// KERNEL: sizes and flags are looked at first, then the interface, then whether it forwards (6.18).
+pub(super) fn fib_lookup(run: &mut Run<'_>, arguments: &Arguments) -> Result<Returned, FaultKind> {
+    let [context, _, size, flags, _] = arguments.values;
+    run.packet_of(context)?;
+    let size = low_32(size);
+    let parameters = run.memory(arguments, 1, size, Need::Both)?;
+    if size < FIB_PARAMETERS || flags & !FIB_FLAGS != 0 {
+        return Ok(Returned::error(Errno::EINVAL));
+    }
+    let family = parameters.load_u8(0);
+    let interface = parameters.load_u32(FIB_INTERFACE);
+    Ok(match (family, interface) {
+        (Some(FAMILY_IPV4 | FAMILY_IPV6), Some(1)) => Returned::number(FORWARDING_OFF),
+        (Some(FAMILY_IPV4 | FAMILY_IPV6), _) => Returned::error(Errno::ENODEV),
+        _ => Returned::error(Errno::EAFNOSUPPORT),
+    })
 }

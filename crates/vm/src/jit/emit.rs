@@ -28,7 +28,7 @@ use super::runtime::{Callback, offset, status};
 use super::sites::{Site, Sites};
 use super::{Options, Source};
 use crate::code;
-use crate::run::{MAX_FRAMES, STACK_BYTES};
+use crate::run::{MAX_FRAMES, MAY_GOTO_LOOPS, STACK_BYTES};
 
 /// The host register of each BPF register.
 const REGISTERS: [Reg; 11] = [RAX, RDI, RSI, RDX, RCX, R8, RBX, R13, R14, R15, RBP];
@@ -487,12 +487,16 @@ impl Emitter<'_> {
         for reg in SAVED {
             a.push(reg);
         }
-        // A fifth push keeps the alignment that the callee expects.
-        a.push(STATE);
+        // The fifth push also keeps the alignment that the callee expects.
+        a.load(Bits::B64, R11, field(offset::LOOPS));
+        a.push(R11);
+        a.mov_imm(R11, MAY_GOTO_LOOPS);
+        a.store(Bits::B64, field(offset::LOOPS), R11);
         a.arith_imm(Arith::Add, Bits::B64, RBP, frame_bytes);
         a.call(label);
         a.arith_imm(Arith::Sub, Bits::B64, RBP, frame_bytes);
-        a.pop(STATE);
+        a.pop(R11);
+        a.store(Bits::B64, field(offset::LOOPS), R11);
         for reg in SAVED.iter().rev() {
             a.pop(*reg);
         }

@@ -66,6 +66,13 @@ impl Array {
         })
     }
 
+    /// Zeroes every value.
+    pub(super) fn zero(&self) {
+        let host = self.values.host();
+        // The whole extent is the map's own.
+        let _ = host.zero(0, host.len());
+    }
+
     /// The address of the value at `index` for this CPU slot.
     pub(super) fn address_at(&self, index: u32, cpu: u32) -> Option<u32> {
         if index >= self.entries {

@@ -5,6 +5,7 @@
 //! and the last map of maps that hold it are gone. Programs hold the [`LiveMap`] inside it, so that a prog array can forget
 //! its programs with the last caller's handle, as in the kernel; else programs that call each other would live forever.
 
+mod absent;
 mod array;
 mod bloom;
 mod events;
@@ -12,6 +13,7 @@ mod hash;
 mod holder;
 mod key;
 mod kind;
+mod local;
 mod queue;
 mod ring;
 mod targets;
@@ -28,11 +30,13 @@ use twinbpf_shm::SharedBytes;
 use crate::handles::Handles;
 use crate::window::{ProgramAccess, Window};
 
+use absent::Absent;
 use array::Array;
 use bloom::Bloom;
 use hash::{Hash, Shape};
 use holder::Holder;
 use kind::{Behaviour, Writer};
+use local::Local;
 use queue::Queue;
 use targets::Targets;
 use trie::Trie;
@@ -115,6 +119,8 @@ enum Storage {
     Bloom(Bloom),
     Events(Events),
     Targets(Targets),
+    Local(Local),
+    Absent(Absent),
 }
 
 impl Storage {
@@ -129,6 +135,8 @@ impl Storage {
             Self::Bloom(bloom) => bloom,
             Self::Events(events) => events,
             Self::Targets(targets) => targets,
+            Self::Local(local) => local,
+            Self::Absent(absent) => absent,
         }
     }
 }
@@ -460,6 +468,21 @@ impl LiveMap {
         }
     }
 
+    /// The address of the value of a storage for this CPU slot.
+    pub(crate) fn local_address(&self, cpu: u32) -> Option<u32> {
+        match &self.0.storage {
+            Storage::Local(local) => local.address(cpu),
+            _ => None,
+        }
+    }
+
+    /// Zeroes the value of a storage.
+    pub(crate) fn renew(&self) {
+        if let Storage::Local(local) = &self.0.storage {
+            local.renew();
+        }
+    }
+
     /// Whether the map has a value under a key.
     pub(crate) fn has_key(&self, key: &[u8]) -> bool {
         let mut value = vec![0; self.0.value_bytes];
@@ -611,6 +634,12 @@ fn storage(around: &Surroundings<'_>, spec: &MapSpec) -> Result<Storage, Errno> 
         MapKind::LpmTrie => Trie::new(window, spec, cpus).map(Storage::Trie),
         MapKind::BloomFilter => Bloom::new(spec).map(Storage::Bloom),
         MapKind::PerfEventArray => Ok(Storage::Events(Events::new(spec))),
+        MapKind::CgroupStorage => Local::new(window, spec, 1).map(Storage::Local),
+        MapKind::PerCpuCgroupStorage => Local::new(window, spec, cpus).map(Storage::Local),
+        MapKind::XskMap | MapKind::SockMap | MapKind::ReuseportSockArray | MapKind::CgroupArray => {
+            Ok(Storage::Absent(Absent::new(spec, true)))
+        }
+        MapKind::SockHash | MapKind::StackTrace => Ok(Storage::Absent(Absent::new(spec, false))),
         MapKind::DevMap | MapKind::CpuMap => Targets::new(window, spec).map(Storage::Targets),
         _ => Err(Errno::ENOTSUPP),
     }

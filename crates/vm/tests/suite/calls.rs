@@ -9,7 +9,7 @@ use crate::support::{
 use twinbpf_object::link::{Hole, HoleKind};
 use twinbpf_object::spec::InnerMap;
 use twinbpf_object::{Errno, Insn, InsnIndex, MapIndex, MapKind, MapSpec, ProgramKind};
-use twinbpf_vm::{FaultKind, Vm, VmMap, VmProgram};
+use twinbpf_vm::{Executor, FaultKind, Vm, VmConfig, VmMap, VmProgram};
 
 const CONTEXT: usize = 8;
 
@@ -499,5 +499,26 @@ fn prints_are_kept_for_the_host() {
         assert_eq!(lost, 0);
         assert_eq!(printed[0].text, "-5 4294967295 ff    42|7   |00ab X%\n");
         assert_eq!(length, printed[0].text.len() as u64);
+    }
+}
+
+#[test]
+fn every_function_has_may_gotos_of_its_own() {
+    for executor in [Executor::Interpreter, Executor::Jit] {
+        let vm = Vm::new(VmConfig {
+            executor,
+            ..VmConfig::default()
+        })
+        .unwrap();
+        // r6 counts the rounds of main, r0 those of a function that is called when they are used up.
+        let rounds = |register| [insn(0xe5, 0, 0, 2, 0), add(register, 1), jump(-3)];
+        let mut insns = vec![mov(6, 0)];
+        insns.extend(rounds(6));
+        insns.extend([call_local(2), insn(0x1f, 0, 6, 0, 0), exit()]);
+        insns.push(mov(0, 0));
+        insns.extend(rounds(0));
+        insns.push(exit());
+        let program = vm.load_program(&linked(insns, &[0, 7], &[]), &[]).unwrap();
+        assert_eq!(run(&vm, &program), 0, "both do the same number");
     }
 }

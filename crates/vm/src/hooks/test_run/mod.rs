@@ -65,6 +65,9 @@ impl TestRunner {
     ///
     /// As [`test_run`].
     pub fn run(&mut self, input: &TestInput<'_>) -> Result<TestOutput> {
+        for map in self.program.0.maps() {
+            map.renew();
+        }
         match self.program.kind() {
             ProgramKind::Xdp => xdp::run(self, input),
             ProgramKind::SocketFilter
