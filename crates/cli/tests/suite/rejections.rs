@@ -93,6 +93,19 @@ error[V028]: program `forward`: helper bpf_redirect is not available to this pro
         ],
     },
     Row {
+        name: "a_kernel_function_that_nobody_has",
+        object: "rejected_kfunc.bpf.o",
+        status: 7,
+        says: &["\
+error[L011]: section `xdp`, offset 0x0, program `call`: the kernel has no function
+  `bpf_no_such_function`
+  --> ./testdata/bpf/rejected_kfunc.bpf.c:10:2
+    10 | bpf_no_such_function(ctx);
+       | ^
+hint: programs that can do without it declare it `__weak` and ask with bpf_ksym_exists()
+"],
+    },
+    Row {
         name: "a_typing_slip_in_the_section",
         object: "unknown_section.bpf.o",
         status: 2,

@@ -176,7 +176,7 @@ fn load(
             kind,
             log: answer.log,
         }))),
-        Err(errno) if answer.log.is_empty() && statistics_level() != 0 => {
+        Err(errno) if refusal::is_unheard(&answer.log) && statistics_level() != 0 => {
             Err(refusal::refused_unheard(program, kind, errno))
         }
         Err(errno) => Err(twinbpf_verify::locate(

@@ -18,6 +18,14 @@ pub(super) fn unsupported(what: &str) -> Error {
     .into()
 }
 
+/// Whether the verifier did not get as far as to look at an instruction, and said nothing.
+///
+/// KERNEL: 6.18 answers `struct_ops` programs without a type ENOTSUPP, with statistics of zeros and no word.
+pub(super) fn is_unheard(log: &str) -> bool {
+    let log = VerifierLog::read(log);
+    log.reason.is_none() && log.processed.unwrap_or(0) == 0
+}
+
 /// Refused before the verifier spoke.
 pub(super) fn refused_unheard(program: &LinkedProgram, kind: ProgramKind, errno: Errno) -> Error {
     let since = kind.since();
