@@ -177,8 +177,18 @@ impl Checker<'_> {
     }
 }
 
+/// `kernel.perf_event_max_stack`, where nobody changed it.
+const USUAL_STACK_FRAMES: u32 = 127;
+const FRAME_BYTES: u32 = 8;
+
 /// Gives the maps that cannot be created without a size one.
 fn give_entries(linked: &mut Linked, entries: u32, target: &Target) {
+    // Loaders of stack traces take the depth from the system; this is its usual one.
+    for map in &mut linked.maps {
+        if map.kind == MapKind::StackTrace && map.value_size == 0 {
+            map.value_size = USUAL_STACK_FRAMES * FRAME_BYTES;
+        }
+    }
     for map in linked.maps.iter_mut().filter(|map| map.max_entries == 0) {
         let refusal = map_rules::check(map, target).err();
         if refusal.is_some_and(|refusal| refusal.attribute == "max_entries") {

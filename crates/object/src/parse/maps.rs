@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use crate::abi::MapKind;
 use crate::btf::Btf;
 use crate::diagnosis::{Code, Diagnosis, Error, Result};
 use crate::elf::{Elf, Section, SectionIndex, Symbol, SymbolKind};
-use crate::spec::{InnerMap, MapIndex, MapOrigin, MapSpec};
+use crate::spec::{InnerMap, MapIndex, MapOrigin, MapSpec, MapTypes};
 
 use super::extents;
 use super::legacy_maps::{self, InnerClaim};
@@ -126,7 +127,30 @@ pub(super) fn read(elf: &Elf<'_>, warnings: &mut Vec<String>) -> Result<Maps> {
         }
     }
     resolve_inner(&mut maps.specs, &legacy)?;
+    for spec in &mut maps.specs {
+        warnings.extend(forgive(spec));
+    }
     Ok(maps)
+}
+
+/// Some declare of rings and perf event arrays what their records are. The kernel knows only bytes there and refuses sizes of
+/// its own; the meaning is clear, so the sizes become what the kernel takes.
+fn forgive(spec: &mut MapSpec) -> Option<String> {
+    let size = match spec.kind {
+        MapKind::RingBuf | MapKind::UserRingBuf => 0,
+        MapKind::PerfEventArray => 4,
+        _ => return None,
+    };
+    let declared = (spec.key_size, spec.value_size);
+    if declared == (size, size) {
+        return None;
+    }
+    (spec.key_size, spec.value_size) = (size, size);
+    spec.types = MapTypes::default();
+    Some(format!(
+        "map `{}`: a `{}` map has keys and values of {size} bytes; the {} and {} bytes declared are ignored",
+        spec.name, spec.kind, declared.0, declared.1
+    ))
 }
 
 impl Maps {

@@ -274,3 +274,23 @@ fn numbers_of_other_loaders_are_kept() {
     });
     assert_eq!(pinned.unwrap().maps[0].pinning, Pinning::Custom(16));
 }
+
+#[test]
+fn record_types_of_rings_and_perf_arrays_are_tolerated_with_a_warning() {
+    // Kind, entries; a key and a value of 4 and 8 bytes are declared.
+    for (number, kind, size) in [(27, MapKind::RingBuf, 0), (4, MapKind::PerfEventArray, 4)] {
+        let object = object_with(|btf| {
+            let members = [
+                ("type", btf.number(number)),
+                ("key_size", btf.number(4)),
+                ("value_size", btf.number(8)),
+                ("max_entries", btf.number(4096)),
+            ];
+            btf.structure(&members)
+        })
+        .unwrap();
+        assert_eq!(shape(&object.maps[0]), (kind, size, size, 4096));
+        assert_eq!(object.warnings.len(), 1, "{:?}", object.warnings);
+        assert!(object.warnings[0].contains("4 and 8 bytes"));
+    }
+}
