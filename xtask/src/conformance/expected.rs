@@ -48,6 +48,7 @@ const EXPECTED: &[(&str, &[&str])] = &[
     ("tried to subtract pointer from scalar", &["V007"]),
     ("initialized iter_", &["V052"]),
     ("div by zero", &["V063"]),
+    ("invalid kptr access", &["V072"]),
     ("type=untrusted_ptr_", &["V054"]),
     ("kptr", &["V072", "V044"]),
     ("expected=percpu_ptr_", &["V005", "V054"]),
