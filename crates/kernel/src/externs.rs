@@ -7,8 +7,6 @@ use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, Read};
 
-use flate2::read::GzDecoder;
-use rustix::system::uname;
 use twinbpf_object::Target;
 use twinbpf_object::spec::Needs;
 use twinbpf_object::target::{KernelConfig, KernelSymbols};
@@ -62,46 +60,14 @@ fn read_symbols(symbols: &mut KernelSymbols, wanted: &BTreeSet<&str>) -> io::Res
 /// The running kernel's configuration, as far as `needs` asks for it. One that cannot be read has no options, and its
 /// origin says why.
 pub fn configuration(needs: &Needs) -> KernelConfig {
-    let mut config = KernelConfig::new();
     let wanted: BTreeSet<&str> = needs
         .config_names()
         .filter(|name| name.starts_with("CONFIG_"))
         .collect();
-    if wanted.is_empty() {
-        return config;
+    match wanted.is_empty() {
+        true => KernelConfig::new(),
+        false => host::configuration(&wanted),
     }
-    let release = uname().release().to_string_lossy().into_owned();
-    let mut failures = Vec::new();
-    for path in [
-        "/proc/config.gz".to_owned(),
-        format!("/boot/config-{release}"),
-        format!("/lib/modules/{release}/config"),
-    ] {
-        match text_of(&path) {
-            Ok(text) => {
-                config.read(&text, &wanted);
-                config.origin = path;
-                return config;
-            }
-            Err(error) => failures.push(format!("{path}: {error}")),
-        }
-    }
-    config.origin = failures.join("; ");
-    config
-}
-
-fn text_of(path: &str) -> io::Result<String> {
-    let file = File::open(path)?.take(MOST_BYTES);
-    let mut bytes = Vec::new();
-    if path.ends_with(".gz") {
-        GzDecoder::new(file)
-            .take(MOST_BYTES)
-            .read_to_end(&mut bytes)?;
-    } else {
-        let mut file = file;
-        file.read_to_end(&mut bytes)?;
-    }
-    Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 const SYMBOLS: &str = "/proc/kallsyms";
@@ -115,5 +81,3 @@ const WRAPPERS: [&str; 4] = [
 ];
 /// Bytes of the list of symbols that are looked at together.
 const PART_BYTES: usize = 1 << 18;
-/// A configuration has some 300 KiB.
-const MOST_BYTES: u64 = 16 << 20;

@@ -6,6 +6,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use rustix::process::{Resource, getrlimit};
+use twinbpf_object::target::{ConfigValue, KernelConfig};
 
 use crate::host;
 use crate::privilege::{Capability, Privileges};
@@ -41,13 +42,31 @@ pub struct KernelFacts {
     pub jit_enable: Option<u32>,
     /// The sysctl `net.core.bpf_jit_harden`.
     pub jit_harden: Option<u32>,
+    /// Where the kernel's configuration is, or where it was looked for in vain.
+    pub config_origin: String,
+    /// Options that matter for BPF, and whether they are on; empty if the configuration cannot be read.
+    pub config: Vec<(&'static str, bool)>,
 }
+
+/// Options that decide what BPF can do.
+const OPTIONS: [&str; 9] = [
+    "CONFIG_BPF_SYSCALL",
+    "CONFIG_BPF_JIT",
+    "CONFIG_BPF_EVENTS",
+    "CONFIG_KPROBE_EVENTS",
+    "CONFIG_DYNAMIC_FTRACE",
+    "CONFIG_CGROUP_BPF",
+    "CONFIG_NET_CLS_BPF",
+    "CONFIG_BPF_LSM",
+    "CONFIG_DEBUG_INFO_BTF",
+];
 
 impl KernelFacts {
     /// Reads them. Makes no `bpf(2)` call and needs no privilege.
     pub fn read() -> Self {
         let privileges = Privileges::read();
         let capabilities = Capability::ALL.iter();
+        let config = host::configuration(&OPTIONS.into());
         Self {
             release: rustix::system::uname()
                 .release()
@@ -70,8 +89,19 @@ impl KernelFacts {
             has_types: fs::exists(host::TYPES).unwrap_or(false),
             jit_enable: sysctl("net/core/bpf_jit_enable"),
             jit_harden: sysctl("net/core/bpf_jit_harden"),
+            config: switches(&config),
+            config_origin: config.origin,
         }
     }
+}
+
+/// Which options are on, built in or as a module; nothing if none of them is known.
+fn switches(config: &KernelConfig) -> Vec<(&'static str, bool)> {
+    if config.options.is_empty() {
+        return Vec::new();
+    }
+    let is_on = |name: &str| matches!(config.options.get(name), Some(ConfigValue::Is(_)));
+    OPTIONS.map(|name| (name, is_on(name))).to_vec()
 }
 
 fn sysctl(name: &str) -> Option<u32> {

@@ -1,12 +1,16 @@
 //! Facts about this machine that requests and messages need, each read when first asked for.
 
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::{self, Read};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
+use flate2::read::GzDecoder;
 use rustix::process::{Resource, Rlimit, setrlimit};
 use twinbpf_object::btf::{Btf, Bytes};
 use twinbpf_object::spec::ByteOrder;
-use twinbpf_object::target::ModuleTypes;
+use twinbpf_object::target::{KernelConfig, ModuleTypes};
 use twinbpf_object::{Code, Diagnosis, Error, Result, Target};
 use twinbpf_shm::KernelTypes;
 
@@ -39,7 +43,7 @@ pub(crate) fn target_without_cpus() -> Target {
 pub(crate) fn types() -> Result<Option<Arc<Btf>>> {
     let bytes = match KernelTypes::open("vmlinux") {
         Ok(bytes) => bytes,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => {
             let message = format!("the kernel's types cannot be read: {error}");
             return Err(Error::from(Diagnosis::new(Code::HOST_IO, message)).in_file(TYPES));
@@ -56,7 +60,7 @@ pub(crate) fn types() -> Result<Option<Arc<Btf>>> {
 ///
 /// If some are there but cannot be read.
 pub(crate) fn modules(base: &Arc<Btf>) -> Result<Vec<ModuleTypes>> {
-    let unreadable = |error: std::io::Error, file: &str| {
+    let unreadable = |error: io::Error, file: &str| {
         let message = format!("types of modules cannot be read: {error}");
         Error::from(Diagnosis::new(Code::HOST_IO, message)).in_file(file)
     };
@@ -67,7 +71,7 @@ pub(crate) fn modules(base: &Arc<Btf>) -> Result<Vec<ModuleTypes>> {
         let bytes = match KernelTypes::open(&name) {
             Ok(bytes) => bytes,
             // It has been unloaded since.
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
             Err(error) => return Err(unreadable(error, &file)),
         };
         let btf = Btf::open_split(Bytes::new(Arc::new(bytes)), Arc::clone(base))
@@ -116,6 +120,46 @@ pub(crate) fn raised_memlock() -> bool {
     setrlimit(Resource::Memlock, unlimited).is_ok()
 }
 
+/// The wanted options of the running kernel's configuration. One that cannot be read has no options, and its origin says why.
+pub(crate) fn configuration(wanted: &BTreeSet<&str>) -> KernelConfig {
+    let mut config = KernelConfig::new();
+    let release = rustix::system::uname()
+        .release()
+        .to_string_lossy()
+        .into_owned();
+    let mut failures = Vec::new();
+    for path in [
+        "/proc/config.gz".to_owned(),
+        format!("/boot/config-{release}"),
+        format!("/lib/modules/{release}/config"),
+    ] {
+        match text_of(&path) {
+            Ok(text) => {
+                config.read(&text, wanted);
+                config.origin = path;
+                return config;
+            }
+            Err(error) => failures.push(format!("{path}: {error}")),
+        }
+    }
+    config.origin = failures.join("; ");
+    config
+}
+
+fn text_of(path: &str) -> io::Result<String> {
+    let file = File::open(path)?.take(MOST_BYTES);
+    let mut bytes = Vec::new();
+    if path.ends_with(".gz") {
+        GzDecoder::new(file)
+            .take(MOST_BYTES)
+            .read_to_end(&mut bytes)?;
+    } else {
+        let mut file = file;
+        file.read_to_end(&mut bytes)?;
+    }
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
 /// A version as `KERNEL_VERSION` packs it.
 pub(crate) const fn version(major: u32, minor: u32) -> u32 {
     major << 16 | minor << 8
@@ -134,6 +178,8 @@ pub(crate) fn is_at_least(release: &str) -> bool {
 /// Where the kernel shows its types.
 pub(crate) const TYPES: &str = "/sys/kernel/btf/vmlinux";
 const MODULES: &str = "/sys/kernel/btf";
+/// A configuration has some 300 KiB.
+const MOST_BYTES: u64 = 16 << 20;
 const POSSIBLE: &str = "/sys/devices/system/cpu/possible";
 
 /// `6.18.44-amd64` as `KERNEL_VERSION(6, 18, 44)`; the kernel itself stops counting sublevels at 255.

@@ -19,6 +19,7 @@ pub(super) fn judge(facts: &KernelFacts) -> Vec<Finding> {
         jit(facts),
     ]);
     findings.extend(harden(facts));
+    findings.push(config(facts));
     findings
 }
 
@@ -235,6 +236,43 @@ fn harden(facts: &KernelFacts) -> Option<Finding> {
     })
 }
 
+/// Options of the kernel's configuration and what is missing without them.
+const OPTIONS: [(&str, &str); 9] = [
+    ("CONFIG_BPF_SYSCALL", "BPF itself"),
+    ("CONFIG_BPF_JIT", "the compiler"),
+    (
+        "CONFIG_BPF_EVENTS",
+        "kprobe, tracepoint and perf event programs",
+    ),
+    ("CONFIG_KPROBE_EVENTS", "attaching to kprobes"),
+    ("CONFIG_DYNAMIC_FTRACE", "fentry, fexit and LSM programs"),
+    ("CONFIG_CGROUP_BPF", "cgroup programs"),
+    ("CONFIG_NET_CLS_BPF", "tc programs"),
+    ("CONFIG_BPF_LSM", "LSM programs"),
+    ("CONFIG_DEBUG_INFO_BTF", "the kernel's types"),
+];
+
+fn config(facts: &KernelFacts) -> Finding {
+    const CHECK: &str = "the kernel's configuration";
+    if facts.config.is_empty() {
+        return Finding::ok(CHECK, format!("not readable: {}", facts.config_origin));
+    }
+    let is_off = |name: &str| facts.config.contains(&(name, false));
+    let missing: Vec<(&str, &str)> = OPTIONS
+        .into_iter()
+        .filter(|(name, _)| is_off(name))
+        .collect();
+    if missing.is_empty() {
+        let says = format!("{}: everything for BPF is on", facts.config_origin);
+        return Finding::ok(CHECK, says);
+    }
+    let names: Vec<&str> = missing.iter().map(|(name, _)| *name).collect();
+    let means: Vec<&str> = missing.iter().map(|(_, means)| *means).collect();
+    let means = format!("not in this kernel: {}", means.join("; "));
+    Finding::warn(CHECK, format!("off: {}", names.join(", ")), means)
+        .mended_by("take a kernel that is built with them")
+}
+
 fn packed(major: u32, minor: u32) -> u32 {
     major << 16 | minor << 8
 }
@@ -260,6 +298,8 @@ mod tests {
             has_types: true,
             jit_enable: Some(1),
             jit_harden: Some(0),
+            config_origin: "/proc/config.gz".to_owned(),
+            config: OPTIONS.map(|(name, _)| (name, true)).to_vec(),
         }
     }
 
@@ -320,7 +360,12 @@ mod tests {
     #[test]
     fn each_trouble_has_its_line_and_its_cure() {
         type Change = fn(&mut KernelFacts);
-        let troubles: [(Change, &str, &str); 7] = [
+        let troubles: [(Change, &str, &str); 8] = [
+            (
+                |facts| facts.config[7].1 = false,
+                "the kernel's configuration",
+                "a kernel that is built with them",
+            ),
             (
                 |facts| facts.bpffs.clear(),
                 "bpffs",
