@@ -116,8 +116,7 @@ pub(super) fn read(elf: &Elf<'_>, warnings: &mut Vec<String>) -> Result<Maps> {
             Role::BtfMaps => {
                 let btf = object_btf(elf, section)?;
                 let definitions = maps_section(elf, section)?;
-                for (mut spec, values_at) in super::btf_maps::parse(&definitions, &btf)? {
-                    warnings.extend(without_idle_types(&mut spec));
+                for (spec, values_at) in super::btf_maps::parse(&definitions, &btf)? {
                     let index = maps.add(section, spec)?;
                     if let Some(offset) = values_at {
                         maps.value_places.insert((section.index, offset), index);
@@ -244,20 +243,6 @@ fn resolve_inner(specs: &mut [MapSpec], legacy: &[LegacyMap<'_>]) -> Result<()> 
     Ok(())
 }
 
-/// Ring buffers have neither keys nor values, but authors like to say what they put into them; other loaders ignore it, so
-/// it is left out, with a warning.
-fn without_idle_types(spec: &mut MapSpec) -> Option<String> {
-    let is_ring = matches!(spec.kind, MapKind::RingBuf | MapKind::UserRingBuf);
-    if !is_ring || (spec.key_size, spec.value_size) == (0, 0) {
-        return None;
-    }
-    (spec.key_size, spec.value_size, spec.types) = (0, 0, MapTypes::default());
-    Some(format!(
-        "map `{}` of type `{}` has neither keys nor values; those it declares are left out",
-        spec.name, spec.kind
-    ))
-}
-
 fn offset_of(spec: &MapSpec) -> u64 {
     match spec.origin {
         MapOrigin::Legacy { offset, .. } | MapOrigin::Btf { offset } => offset,
@@ -276,21 +261,4 @@ fn malformed(section: &str, offset: u64, message: String) -> Error {
     Diagnosis::new(Code::MAP_DEFINITION, message)
         .at(section, offset)
         .into()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_a_ring_buffer_declares_to_hold_is_left_out_with_a_warning() {
-        let mut ring = MapSpec::new("events", MapKind::RingBuf, 0, 20, 4096);
-        let warning = without_idle_types(&mut ring).unwrap();
-        assert!(warning.starts_with("map `events` of type `ringbuf`"));
-        assert_eq!((ring.key_size, ring.value_size), (0, 0));
-        assert_eq!(without_idle_types(&mut ring), None);
-        let mut hash = MapSpec::new("flows", MapKind::Hash, 4, 20, 8);
-        assert_eq!(without_idle_types(&mut hash), None);
-        assert_eq!(hash.value_size, 20);
-    }
 }
