@@ -103,7 +103,11 @@ impl SharedBytes {
     ///
     /// 1, 2, 4 or 8 bytes are one access, so that a number that is aligned is never torn.
     pub fn copy_out(self, offset: usize, to: &mut [u8]) -> Option<()> {
-        self.address(offset, to.len())?;
+        let start = self.address(offset, to.len())?;
+        // SAFETY: `address` checked that the bytes lie in the range, which is readable by the type's invariant; `to` is ours.
+        if unsafe { access::copy_many(start, to.as_mut_ptr(), to.len()) } {
+            return Some(());
+        }
         let mut at = offset;
         let mut words = to.chunks_exact_mut(8);
         for word in words.by_ref() {
@@ -127,7 +131,11 @@ impl SharedBytes {
     ///
     /// 1, 2, 4 or 8 bytes are one access, so that a number that is aligned is never torn.
     pub fn copy_in(self, offset: usize, from: &[u8]) -> Option<()> {
-        self.address(offset, from.len())?;
+        let start = self.address(offset, from.len())?;
+        // SAFETY: `address` checked that the bytes lie in the range, which is writable by the type's invariant; `from` is borrowed.
+        if unsafe { access::copy_many(from.as_ptr(), start, from.len()) } {
+            return Some(());
+        }
         let mut at = offset;
         let mut words = from.chunks_exact(8);
         for word in words.by_ref() {
