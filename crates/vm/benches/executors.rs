@@ -1,7 +1,10 @@
 //! The vm's sandboxed executors beside those of the `rbpf` crate: the same bytes, interleaved rounds, one process.
 //!
-//! Reports the median of thread CPU time per run and the median of the per-round ratios. Before timing, all four must
+//! Reports the median of thread CPU time per run and the median of the per-round ratios. Before timing, all must
 //! return the same value. Both interpreters and our compiled code check memory accesses; `rbpf`'s compiled code does not.
+//! The native baseline is the same loop as a Rust function that is not inlined.
+//!
+//! A second table has what `rbpf` lacks: maps, and what a run and a compilation cost by themselves.
 
 #![expect(
     clippy::print_stdout,
@@ -9,13 +12,14 @@
 )]
 #![expect(unsafe_code, reason = "rbpf's compiled code is unsafe to call")]
 
+use std::hint::black_box;
 use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
-use twinbpf_object::insn::Insn;
-use twinbpf_object::link::LinkedProgram;
+use twinbpf_object::insn::{Insn, InsnIndex};
+use twinbpf_object::link::{Hole, HoleKind, LinkedProgram};
 use twinbpf_object::spec::ByteOrder;
-use twinbpf_object::{ProgramKind, Result};
+use twinbpf_object::{Code, Diagnosis, MapIndex, MapKind, MapSpec, ProgramKind, Result};
 use twinbpf_vm::{Executor, Vm, VmConfig, VmProgram, Worker};
 
 const ROUNDS: usize = 21;
@@ -30,45 +34,81 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let wanted = std::env::args()
         .skip(1)
         .find(|argument| !argument.starts_with('-'));
-    println!(
-        "{:<9} {:>14} {:>10} {:>7} {:>12} {:>10} {:>7}",
-        "program", "interpreter ns", "rbpf ns", "ratio", "compiled ns", "rbpf ns", "ratio"
-    );
-    for (name, insns) in [
-        ("alu", alu()),
-        ("memory", memory()),
-        ("branches", branches()),
-        ("helper", helper_calls()),
-    ] {
-        if wanted
+    let is_wanted = |name: &str| {
+        wanted
             .as_ref()
             .is_none_or(|wanted| name.contains(wanted.as_str()))
-        {
-            let interpreted = compare(&insns, Executor::Interpreter)?;
-            let compiled = compare(&insns, Executor::Jit)?;
+    };
+    println!(
+        "{:<9} {:>9} {:>14} {:>7} {:>7} {:>12} {:>7} {:>7}",
+        "program",
+        "native ns",
+        "interpreter ns",
+        "/native",
+        "/rbpf",
+        "compiled ns",
+        "/native",
+        "/rbpf"
+    );
+    let rows: [(&str, Vec<Insn>, Native); 4] = [
+        ("alu", alu(), native_alu),
+        ("memory", memory(), native_memory),
+        ("branches", branches(), native_branches),
+        ("helper", helper_calls(), native_helper_calls),
+    ];
+    for (name, insns, native) in rows {
+        if is_wanted(name) {
+            let interpreted = compare(&insns, Executor::Interpreter, native)?;
+            let compiled = compare(&insns, Executor::Jit, native)?;
             println!(
-                "{name:<9} {:>14.1} {:>10.1} {:>7.2} {:>12.1} {:>10.1} {:>7.2}",
+                "{name:<9} {:>9.1} {:>14.1} {:>7.2} {:>7.2} {:>12.1} {:>7.2} {:>7.2}",
+                compiled.native_ns,
                 interpreted.ours_ns,
-                interpreted.theirs_ns,
-                interpreted.ratio,
+                interpreted.to_native,
+                interpreted.to_rbpf,
                 compiled.ours_ns,
-                compiled.theirs_ns,
-                compiled.ratio
+                compiled.to_native,
+                compiled.to_rbpf
             );
         }
     }
-    println!("ratio: median over {ROUNDS} rounds of twinbpf / rbpf; below 1 is faster than rbpf");
+    println!("ratios: medians over {ROUNDS} rounds; below 1 is faster than the baseline");
+    println!("our runs include copies of {MEMORY_BYTES} bytes of context, in and out\n");
+    println!(
+        "{:<28} {:>14} {:>12}",
+        "one", "interpreter ns", "compiled ns"
+    );
+    for (name, row) in [
+        ("run of an empty program", empty as fn(Executor) -> _),
+        ("array lookup", array_lookup),
+        ("hash lookup", hash_lookup),
+        ("hash update", hash_update),
+        ("load of 200 instructions", load),
+    ] {
+        if is_wanted(name) {
+            let (interpreted, compiled) = (row(Executor::Interpreter)?, row(Executor::Jit)?);
+            println!("{name:<28} {interpreted:>14.1} {compiled:>12.1}");
+        }
+    }
     Ok(())
 }
 
 struct Row {
     ours_ns: f64,
-    theirs_ns: f64,
-    ratio: f64,
+    native_ns: f64,
+    to_rbpf: f64,
+    to_native: f64,
 }
 
+/// The same computation as a program's, on the same memory.
+type Native = fn(&mut [u8]) -> u64;
+
 /// Our executor against the one of its kind in `rbpf`.
-fn compare(insns: &[Insn], executor: Executor) -> Result<Row, Box<dyn std::error::Error>> {
+fn compare(
+    insns: &[Insn],
+    executor: Executor,
+    native: Native,
+) -> Result<Row, Box<dyn std::error::Error>> {
     let mut ours = Ours::load(insns, executor)?;
     let bytes: Vec<u8> = insns
         .iter()
@@ -89,19 +129,109 @@ fn compare(insns: &[Insn], executor: Executor) -> Result<Row, Box<dyn std::error
         ours.run(&mut memory.clone())?,
     );
     assert_eq!(expected, found, "the engines disagree");
+    assert_eq!(native(&mut memory.clone()), found, "the baseline disagrees");
 
     let runs = calibrate(|| ours.run(&mut memory).map(drop))?;
     let mut rounds = Vec::with_capacity(ROUNDS);
     for _ in 0..ROUNDS {
         let ours_ns = time(runs, || ours.run(&mut memory).map(drop))?;
         let theirs_ns = time(runs, || run_theirs(&mut memory).map(drop))?;
-        rounds.push((ours_ns, theirs_ns));
+        let native_ns = time(runs, || {
+            black_box(native(black_box(&mut memory)));
+            Ok::<(), twinbpf_object::Error>(())
+        })?;
+        rounds.push((ours_ns, theirs_ns, native_ns));
     }
     Ok(Row {
         ours_ns: median(rounds.iter().map(|round| round.0)),
-        theirs_ns: median(rounds.iter().map(|round| round.1)),
-        ratio: median(rounds.iter().map(|round| round.0 / round.1)),
+        native_ns: median(rounds.iter().map(|round| round.2)),
+        to_rbpf: median(rounds.iter().map(|round| round.0 / round.1)),
+        to_native: median(rounds.iter().map(|round| round.0 / round.2)),
     })
+}
+
+/// Nanoseconds of a run that does nothing.
+fn empty(executor: Executor) -> Result<f64> {
+    let mut ours = Ours::load(&[insn(0xb7, 0, 0, 0, 0), insn(0x95, 0, 0, 0, 0)], executor)?;
+    measure(|| ours.run(&mut []).map(drop))
+}
+
+/// Nanoseconds of a lookup, loop and key included.
+fn array_lookup(executor: Executor) -> Result<f64> {
+    per_element(MapKind::Array, 1, executor)
+}
+
+fn hash_lookup(executor: Executor) -> Result<f64> {
+    per_element(MapKind::Hash, 1, executor)
+}
+
+fn hash_update(executor: Executor) -> Result<f64> {
+    per_element(MapKind::Hash, 2, executor)
+}
+
+/// 256 calls of a helper on a map with 256 entries, all of which are there.
+fn per_element(kind: MapKind, helper: i32, executor: Executor) -> Result<f64> {
+    let vm = Vm::new(VmConfig {
+        executor,
+        ..VmConfig::default()
+    })?;
+    let map = vm.create_map(&MapSpec::new("bench", kind, 4, 8, 256))?;
+    for key in 0..256u32 {
+        map.update(&key.to_ne_bytes(), &[1; 8], 0)
+            .map_err(|errno| Diagnosis::new(Code::USAGE, "a full map").errno(errno))?;
+    }
+    let insns = vec![
+        insn(0xb7, 6, 0, 0, 256),
+        insn(0x7b, 10, 6, -16, 0),
+        insn(0xbf, 1, 6, 0, 0),
+        insn(0x07, 1, 0, 0, -1),
+        insn(0x63, 10, 1, -4, 0),
+        insn(0xbf, 2, 10, 0, 0),
+        insn(0x07, 2, 0, 0, -4),
+        insn(0xbf, 3, 10, 0, 0),
+        insn(0x07, 3, 0, 0, -16),
+        insn(0xb7, 4, 0, 0, 0),
+        insn(0x18, 1, 0, 0, 0),
+        Insn::default(),
+        insn(0x85, 0, 0, 0, helper),
+        insn(0x17, 6, 0, 0, 1),
+        insn(0x55, 6, 0, -13, 0),
+        insn(0x95, 0, 0, 0, 0),
+    ];
+    let mut linked = LinkedProgram::from_insns("bench", ProgramKind::SocketFilter, insns);
+    linked.holes = vec![Hole {
+        at: InsnIndex(10),
+        kind: HoleKind::Map(MapIndex(0)),
+    }];
+    let program = vm.load_program(&linked, &[map])?;
+    let mut worker = vm.worker()?;
+    Ok(measure(|| worker.run(&program, &mut []).map(drop))? / 256.0)
+}
+
+/// Nanoseconds of checking a program, and compiling it where it is compiled.
+fn load(executor: Executor) -> Result<f64> {
+    let vm = Vm::new(VmConfig {
+        executor,
+        ..VmConfig::default()
+    })?;
+    let mut insns = Vec::new();
+    for _ in 0..18 {
+        insns.extend(memory().split_last().map_or(&[][..], |(_, body)| body));
+    }
+    insns.truncate(199);
+    insns.push(insn(0x95, 0, 0, 0, 0));
+    let linked = LinkedProgram::from_insns("bench", ProgramKind::SocketFilter, insns);
+    measure(|| vm.load_program(&linked, &[]).map(drop))
+}
+
+/// The median over rounds of about 10 ms.
+fn measure(mut run: impl FnMut() -> Result<()>) -> Result<f64> {
+    let runs = calibrate(&mut run)?;
+    let mut rounds = Vec::with_capacity(ROUNDS);
+    for _ in 0..ROUNDS {
+        rounds.push(time(runs, &mut run)?);
+    }
+    Ok(median(rounds.into_iter()))
 }
 
 struct Ours {
@@ -176,6 +306,60 @@ fn insn(opcode: u8, dst: u8, src: u8, offset: i16, imm: i32) -> Insn {
         offset,
         imm,
     }
+}
+
+#[inline(never)]
+fn native_alu(_: &mut [u8]) -> u64 {
+    let mut value = 1u64;
+    for _ in 0..black_box(256) {
+        value = value.wrapping_mul(0x0123_4567);
+        value ^= value >> 7;
+        value = value.wrapping_add(99);
+    }
+    value
+}
+
+#[inline(never)]
+fn native_memory(memory: &mut [u8]) -> u64 {
+    let (words, _) = memory.as_chunks_mut::<8>();
+    let mut sum = 0u64;
+    let mut before = words.first().map_or(0, |word| u64::from_ne_bytes(*word));
+    for word in words.iter_mut().skip(1).take(black_box(254)) {
+        sum = sum.wrapping_add(before);
+        before = u64::from_ne_bytes(*word) ^ sum;
+        *word = before.to_ne_bytes();
+    }
+    0
+}
+
+#[inline(never)]
+fn native_branches(memory: &mut [u8]) -> u64 {
+    let mut sum = 0u64;
+    for bytes in memory.windows(4).take(black_box(256)) {
+        let &[first, _, third, fourth] = bytes else {
+            return 0;
+        };
+        if first != 6 && first != 17 && first <= 100 {
+            sum += 1;
+        }
+        sum = sum.wrapping_add(u64::from(u16::from_be_bytes([third, fourth])));
+    }
+    sum
+}
+
+#[inline(never)]
+fn native_helper_calls(_: &mut [u8]) -> u64 {
+    let helper: fn() -> u64 = black_box(native_helper);
+    let mut value = 0;
+    for _ in 0..256 {
+        value = helper();
+    }
+    value
+}
+
+#[inline(never)]
+fn native_helper() -> u64 {
+    black_box(0)
 }
 
 /// 256 rounds of a dependent chain: multiply, xor, shift, add.
