@@ -6,6 +6,7 @@ mod core;
 mod fixtures;
 mod maps;
 mod random;
+mod random_maps;
 mod sandbox;
 mod socket;
 mod support;
