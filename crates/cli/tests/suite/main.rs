@@ -19,6 +19,7 @@ mod inspection;
 mod rejections;
 mod sender;
 mod support;
+mod test_runs;
 #[path = "../../../twinbpf/examples/sockex1/traffic.rs"]
 mod traffic;
 mod variables;
@@ -44,6 +45,7 @@ fn main() -> ExitCode {
     cases.extend(explanations::cases());
     cases.extend(inspection::cases());
     cases.extend(rejections::cases());
+    cases.extend(test_runs::cases());
     cases.extend(variables::cases());
     let exit = twinbpf_trials::run(cases);
     programs.remove();

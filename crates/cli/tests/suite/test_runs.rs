@@ -1,0 +1,58 @@
+//! What `prog run` prints, from both engines.
+
+use serde_json::{Value, json};
+use twinbpf_trials::{Case, Need};
+
+use crate::support::{Answer, User, Workshop};
+
+/// An Ethernet frame of nobody in particular, and one that is too short.
+const PACKETS: &str =
+    "# name, then bytes\nzeros 0000000000000000000000000000000000000000\nshort 00\n";
+
+pub(crate) fn cases() -> Vec<Case> {
+    let case = |name: &str, needs: &[Need], body: fn()| {
+        Case::new(&format!("prog_run::{name}"), needs, body)
+    };
+    vec![
+        case("the_vm_runs_packets_in_order", &[], || {
+            runs_packets_in_order("vm")
+        }),
+        case("the_kernel_says_the_same", &[Need::Kernel], || {
+            runs_packets_in_order("kernel")
+        }),
+        case("an_unknown_program_is_not_found", &[], || {
+            let answer = prog_run("several.bpf.o:nobody", "vm");
+            assert_eq!(answer.status, Some(3), "{answer:?}");
+        }),
+        case("hex_that_is_none_is_misuse", &[], || {
+            let workshop = Workshop::new(User::Myself);
+            workshop.put_fixture("several.bpf.o");
+            let answer = workshop.run(&["prog", "run", "several.bpf.o", "--data", "0g"]);
+            assert_eq!(answer.status, Some(2), "{answer:?}");
+        }),
+    ]
+}
+
+fn prog_run(object: &str, engine: &str) -> Answer {
+    let workshop = Workshop::new(User::Myself);
+    workshop.put_fixture("several.bpf.o");
+    workshop.put("packets", PACKETS.as_bytes());
+    let arguments = ["prog", "run", object, "--packets", "packets", "--json"];
+    let choices = ["--engine", engine, "--type", "socket_filter"];
+    workshop.run(&[&arguments[..], &choices[..]].concat())
+}
+
+fn runs_packets_in_order(engine: &str) {
+    let answer = prog_run("several.bpf.o:first", engine);
+    assert_eq!(answer.status, Some(2), "a run was refused: {answer:?}");
+    let document = answer.last_document();
+    let program = &document["programs"][0];
+    assert_eq!(program["program"], "first");
+    let runs = program["runs"].as_array().unwrap();
+    let names: Vec<&Value> = runs.iter().map(|run| &run["packet"]).collect();
+    assert_eq!(names, ["zeros", "short"]);
+    assert_eq!(runs[0]["same"], json!(true));
+    assert_eq!(runs[0]["len"], json!(20));
+    assert_eq!(runs[1]["error"]["code"], "R006");
+    assert_eq!(runs[1]["error"]["errno"]["name"], "EINVAL", "{document}");
+}
