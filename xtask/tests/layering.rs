@@ -272,6 +272,7 @@ const MODULES: &[(&str, &[Row])] = &[
             ("table", &[]),
             ("output", &["error_document"]),
             ("btf_file", &["object_file"]),
+            ("btf", &["btf_file", "exit", "output"]),
             ("choice", &[]),
             ("program_types", &["choice", "output"]),
             (
@@ -312,7 +313,7 @@ const MODULES: &[(&str, &[Row])] = &[
             (
                 "args",
                 &[
-                    "check", "choice", "doctor", "explain", "generate", "inspect", "prog",
+                    "btf", "check", "choice", "doctor", "explain", "generate", "inspect", "prog",
                 ],
             ),
             (

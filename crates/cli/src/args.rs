@@ -8,6 +8,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use twinbpf::{Direction, Hook};
 
+use crate::btf::{BtfArgs, BtfCommand};
 use crate::check::CheckArgs;
 use crate::choice::{EngineChoice, TypeChoice};
 use crate::doctor::DoctorArgs;
@@ -59,11 +60,16 @@ pub(crate) enum Command {
     Gen(GenArgs),
     /// Run single programs on packets, attached to nothing
     Prog(ProgArgs),
+    /// Print types: as lines, JSON, C, or members and holes
+    Btf(BtfArgs),
 }
 
 impl Command {
     pub(crate) fn wants_json(&self) -> bool {
         match self {
+            Self::Btf(BtfArgs {
+                command: BtfCommand::Dump(args),
+            }) => args.json,
             Self::Run(args) => args.json,
             Self::Inspect(args) => args.json,
             Self::Check(args) => args.json,
@@ -77,7 +83,9 @@ impl Command {
     pub(crate) fn wants_log(&self) -> bool {
         match self {
             Self::Run(args) => args.log,
-            Self::Inspect(_) | Self::Doctor(_) | Self::Gen(_) | Self::Prog(_) => false,
+            Self::Inspect(_) | Self::Doctor(_) | Self::Btf(_) | Self::Gen(_) | Self::Prog(_) => {
+                false
+            }
             Self::Check(args) => args.log,
             Self::Explain(args) => args.log,
         }

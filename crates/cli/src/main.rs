@@ -4,6 +4,7 @@
 //! went (`exit.rs`).
 
 mod args;
+mod btf;
 mod btf_file;
 mod check;
 mod choice;
@@ -38,6 +39,7 @@ fn main() -> ExitCode {
     let output = Output::new(cli.command.wants_json());
     let result = match &cli.command {
         Command::Run(args) => run::run(args, &output),
+        Command::Btf(args) => btf::btf(args, &output),
         Command::Inspect(args) => inspect::inspect(args, &output),
         Command::Check(args) => check::check(args, &output),
         Command::Explain(args) => explain::explain(args, &output),

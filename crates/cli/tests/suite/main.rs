@@ -22,6 +22,7 @@ mod support;
 mod test_runs;
 #[path = "../../../twinbpf/examples/sockex1/traffic.rs"]
 mod traffic;
+mod types;
 mod variables;
 
 use std::path::Path;
@@ -46,6 +47,7 @@ fn main() -> ExitCode {
     cases.extend(inspection::cases());
     cases.extend(rejections::cases());
     cases.extend(test_runs::cases());
+    cases.extend(types::cases());
     cases.extend(variables::cases());
     let exit = twinbpf_trials::run(cases);
     programs.remove();

@@ -324,7 +324,7 @@ impl<'btf> Printer<'btf> {
             match btf.get(at) {
                 Some(Type::Pointer(target)) => {
                     let mut pointer = "*".to_owned();
-                    for qualifier in qualifiers.drain(..).rev() {
+                    for qualifier in qualifiers.drain(..) {
                         let _ = write!(pointer, " {qualifier}");
                     }
                     if pointer.len() > 1 && !declarator.is_empty() {
@@ -359,7 +359,7 @@ impl<'btf> Printer<'btf> {
                 Some(Type::TypeTag(tag)) => at = tag.target,
                 _ => {
                     let mut text = String::new();
-                    for qualifier in qualifiers.iter().rev() {
+                    for qualifier in &qualifiers {
                         text.push_str(qualifier);
                         text.push(' ');
                     }

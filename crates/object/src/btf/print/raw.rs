@@ -125,9 +125,18 @@ fn write_enumerators(btf: &Btf, whole: &Enumeration, text: &mut String) -> std::
     )?;
     for enumerator in &whole.enumerators {
         let name = shown(btf, enumerator.name);
+        let suffix = match (whole.is_wide, whole.is_signed) {
+            (false, _) => "",
+            (true, true) => "LL",
+            (true, false) => "ULL",
+        };
         match whole.is_signed {
-            true => write!(text, "\n\t'{name}' val={}", enumerator.value.cast_signed())?,
-            false => write!(text, "\n\t'{name}' val={}", enumerator.value)?,
+            true => write!(
+                text,
+                "\n\t'{name}' val={}{suffix}",
+                enumerator.value.cast_signed()
+            )?,
+            false => write!(text, "\n\t'{name}' val={}{suffix}", enumerator.value)?,
         }
     }
     Ok(())

@@ -1,0 +1,163 @@
+//! `twinbpf btf dump`: types as lines, as JSON, as C, or as members and holes.
+//!
+//! Lines and JSON have the form and the field names of `bpftool btf dump`, which scripts know.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use clap::{Args, Subcommand, ValueEnum};
+use serde::Serialize;
+use twinbpf::btf::{Btf, Type, TypeId, print};
+use twinbpf::{Code, Diagnosis, Error, ErrorKind};
+
+use crate::btf_file;
+use crate::exit::Exit;
+use crate::output::{Failure, Output};
+
+mod layout;
+mod row;
+
+use row::TypeRow;
+
+/// What `btf` is told.
+#[derive(Debug, Args)]
+pub(crate) struct BtfArgs {
+    #[command(subcommand)]
+    pub(crate) command: BtfCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum BtfCommand {
+    /// Print the types of a file or of the running kernel
+    Dump(DumpArgs),
+}
+
+/// What `btf dump` is told.
+#[derive(Debug, Args)]
+pub(crate) struct DumpArgs {
+    /// A BPF object, or a file of BTF
+    #[arg(required_unless_present = "kernel")]
+    file: Option<PathBuf>,
+
+    /// The running kernel's types
+    #[arg(long, conflicts_with = "file")]
+    kernel: bool,
+
+    /// How to print them
+    #[arg(long, value_enum, default_value_t = Format::Raw)]
+    format: Format,
+
+    /// Only the types of this name, and what they need; may be given several times
+    #[arg(long = "type", value_name = "NAME")]
+    names: Vec<String>,
+
+    /// Print one JSON document
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// How types are printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// As they stand in the BTF, by number
+    Raw,
+    /// A header that clang compiles for BPF to the same layouts
+    C,
+    /// Structs with the place of each member, and what is unused
+    Layout,
+}
+
+/// Does what is asked about types.
+pub(crate) fn btf(args: &BtfArgs, output: &Output) -> Result<Exit, Failure> {
+    match &args.command {
+        BtfCommand::Dump(args) => dump(args, output),
+    }
+}
+
+#[derive(Debug, Serialize)]
+struct RawDocument<'a> {
+    types: Vec<TypeRow<'a>>,
+}
+
+#[derive(Debug, Serialize)]
+struct HeaderDocument<'a> {
+    text: &'a str,
+}
+
+fn dump(args: &DumpArgs, output: &Output) -> Result<Exit, Failure> {
+    let path = args.file.as_deref().filter(|_| !args.kernel);
+    let path = path.unwrap_or_else(|| Path::new(KERNEL));
+    let btf: Arc<Btf> = btf_file::read(path)?;
+    let in_file = |error: Error| error.in_file(path.display().to_string());
+    let roots = roots(&btf, &args.names).map_err(in_file)?;
+    match args.format {
+        Format::C => {
+            let text = print::c_header(&btf, &roots).map_err(in_file)?;
+            match output.wants_json() {
+                true => output.document(&HeaderDocument { text: &text })?,
+                false => output.data(text.trim_end())?,
+            }
+        }
+        Format::Raw => dump_raw(&btf, &reached(&btf, &roots), output)?,
+        Format::Layout => {
+            let all = || btf.iter().map(|(id, _)| id).collect();
+            let ids = if args.names.is_empty() { all() } else { roots };
+            layout::dump(&btf, &ids, output)?;
+        }
+    }
+    Ok(Exit::Done)
+}
+
+fn dump_raw(btf: &Btf, ids: &BTreeSet<TypeId>, output: &Output) -> Result<(), Failure> {
+    if output.wants_json() {
+        let types = ids.iter().filter_map(|id| TypeRow::new(btf, *id));
+        return output.document(&RawDocument {
+            types: types.collect(),
+        });
+    }
+    let lines: Vec<String> = ids.iter().map(|id| print::raw(btf, *id)).collect();
+    output.data(&lines.join("\n"))
+}
+
+/// The types with these names; none if no name is given.
+fn roots(btf: &Btf, names: &[String]) -> Result<Vec<TypeId>, Error> {
+    let mut roots = Vec::new();
+    for name in names {
+        let found: Vec<TypeId> = btf.named(name).collect();
+        if found.is_empty() {
+            let message = format!("there is no type called `{name}`");
+            return Err(Diagnosis::new(Code::BTF_MISSING, message)
+                .kind(ErrorKind::NotFound)
+                .into());
+        }
+        roots.extend(found);
+    }
+    Ok(roots)
+}
+
+/// Everything that the roots lead to; everything if there are none.
+fn reached(btf: &Btf, roots: &[TypeId]) -> BTreeSet<TypeId> {
+    let mut open = roots.to_vec();
+    if open.is_empty() {
+        open.extend(btf.iter().map(|(id, _)| id));
+    }
+    let mut reached = BTreeSet::new();
+    while let Some(id) = open.pop() {
+        if id == TypeId::VOID || !reached.insert(id) {
+            continue;
+        }
+        if let Some(found) = btf.get(id) {
+            found.visit_links(&mut |target| open.push(target));
+        }
+    }
+    reached
+}
+
+/// `struct name`, `typedef name`.
+fn called(btf: &Btf, id: TypeId) -> String {
+    let word = btf.get(id).map_or("type", Type::kind_word);
+    format!("{word} {}", btf.name_of(id))
+}
+
+const KERNEL: &str = "/sys/kernel/btf/vmlinux";

@@ -1,0 +1,74 @@
+//! What `btf dump` prints.
+
+use serde_json::{Value, json};
+use twinbpf_trials::Case;
+
+use crate::support::{User, Workshop};
+
+pub(crate) fn cases() -> Vec<Case> {
+    let cases: [(&str, fn()); 2] = [
+        (
+            "types_are_printed_as_json_c_and_layout",
+            types_are_printed_as_json_c_and_layout,
+        ),
+        (
+            "a_type_that_is_not_there_is_not_found",
+            a_type_that_is_not_there_is_not_found,
+        ),
+    ];
+    cases
+        .into_iter()
+        .map(|(name, body)| Case::new(&format!("btf::{name}"), &[], body))
+        .collect()
+}
+
+const OBJECT: &str = "attributes.bpf.o";
+
+fn types_are_printed_as_json_c_and_layout() {
+    let workshop = Workshop::new(User::Myself);
+    workshop.put_fixture(OBJECT);
+    let dump = |more: &[&str]| {
+        let answer = workshop.run(&[&["btf", "dump", OBJECT, "--type", "sample"], more].concat());
+        assert_eq!(answer.status, Some(0), "{answer:?}");
+        answer
+    };
+    let document = dump(&["--json"]).last_document();
+    let types = document["types"].as_array().unwrap();
+    let named =
+        |name: &str| -> &Value { types.iter().find(|found| found["name"] == name).unwrap() };
+    assert_eq!(named("sample")["kind"], "TYPEDEF");
+    assert_eq!(named("flow")["size"], 16);
+    assert_eq!(named("flow")["members"][1]["bits_offset"], 64);
+    assert!(named("flow")["members"][1].get("bitfield_size").is_none());
+
+    let text = dump(&["--format", "c"]).stdout;
+    for part in [
+        "typedef struct {\n\tconst volatile __u8 tag;\n\tunion {\n",
+        "\tstruct flow *next;\n} sample;\n",
+    ] {
+        assert!(text.contains(part), "{part:?} is not in\n{text}");
+    }
+    let document = dump(&["--format", "c", "--json"]).last_document();
+    assert_eq!(
+        document["text"].as_str().unwrap().trim_end(),
+        text.trim_end()
+    );
+
+    let text = dump(&["--format", "layout"]).stdout;
+    for part in [
+        ": 24 bytes, 7 unused\n",
+        "\n         1         7  (unused)\n",
+    ] {
+        assert!(text.contains(part), "{part:?} is not in\n{text}");
+    }
+    let document = dump(&["--format", "layout", "--json"]).last_document();
+    assert_eq!(document["structs"][0]["unused_bits"], json!(56));
+}
+
+fn a_type_that_is_not_there_is_not_found() {
+    let workshop = Workshop::new(User::Myself);
+    workshop.put_fixture(OBJECT);
+    let answer = workshop.run(&["btf", "dump", OBJECT, "--type", "nothing", "--json"]);
+    assert_eq!(answer.status, Some(3), "{answer:?}");
+    assert_eq!(answer.last_document()["error"]["kind"], "not_found");
+}
