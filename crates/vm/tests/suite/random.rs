@@ -5,7 +5,8 @@ use twinbpf_vm::{Clock, Executor, Guard, Randomness, Vm, VmConfig};
 
 use crate::support::{exit, insn, linked};
 
-/// Programs of one test run: a second or two unoptimised.
+/// Programs of one test run: a second or two unoptimised. A campaign asks for more, from another place:
+/// `TWINBPF_RANDOM=FIRST_SEED:PROGRAMS cargo test --release -p twinbpf-vm --test suite random`.
 const PROGRAMS: u64 = 20_000;
 const CONTEXT_BYTES: usize = 64;
 
@@ -34,6 +35,19 @@ const EDGES: &[i32] = &[
     i32::MIN + 1,
 ];
 
+fn seeds() -> std::ops::Range<u64> {
+    let Ok(wanted) = std::env::var("TWINBPF_RANDOM") else {
+        return 0..PROGRAMS;
+    };
+    let (first, count) = wanted.split_once(':').expect("FIRST_SEED:PROGRAMS");
+    let (first, count): (u64, u64) = (first.parse().unwrap(), count.parse().unwrap());
+    assert!(
+        count >= PROGRAMS,
+        "a campaign has at least {PROGRAMS} programs"
+    );
+    first..first + count
+}
+
 fn vm(executor: Executor, guard: Guard) -> Vm {
     let config = VmConfig {
         executor,
@@ -55,7 +69,7 @@ fn compiled_code_does_what_the_interpreter_does() {
     ];
     let mut workers = engines.each_ref().map(|vm| vm.worker().unwrap());
     let (mut faults, mut results) = (0, 0);
-    for seed in 0..PROGRAMS {
+    for seed in seeds() {
         let (insns, functions) = Generator(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1).program();
         let program = linked(insns.clone(), &functions, &[]);
         let [interpreted, guarded, compared] = [0, 1, 2].map(|index| {
