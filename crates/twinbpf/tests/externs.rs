@@ -45,7 +45,27 @@ fn main() -> ExitCode {
         &[],
         functions_of_the_kernel_are_refused_by_name,
     ));
+    cases.push(Case::new(
+        "a_handler_of_exceptions_belongs_to_its_program::kernel",
+        &[Need::Kernel, Need::KernelTypes, Need::Linux618],
+        a_handler_of_exceptions_belongs_to_its_program,
+    ));
     twinbpf_trials::run(cases)
+}
+
+fn a_handler_of_exceptions_belongs_to_its_program() {
+    let object = object("exceptions");
+    let engine = Engine::kernel().unwrap();
+    let linked = link(&object, &engine.target(&object.needs()).unwrap()).unwrap();
+    let program = linked.programs.iter().find(|each| each.name == "throws");
+    let names: Vec<_> = program
+        .unwrap()
+        .functions
+        .iter()
+        .map(|function| function.name.as_str())
+        .collect();
+    assert_eq!(names, ["throws", "answer"]);
+    engine.loader(&linked).load().unwrap();
 }
 
 fn object(name: &str) -> Object {

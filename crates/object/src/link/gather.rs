@@ -54,6 +54,7 @@ pub(super) fn gather(object: &Object, program: &ProgramSpec) -> Result<Gathered>
         starts: BTreeMap::new(),
     };
     let mut waiting = VecDeque::from([program.function]);
+    waiting.extend(program.exception_handler);
     let mut next = InsnIndex(0);
     while let Some(index) = waiting.pop_front() {
         if gathered.starts.contains_key(&index) {

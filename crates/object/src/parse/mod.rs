@@ -62,7 +62,14 @@ impl Object {
             data::name_types(btf, &mut maps.specs);
             struct_ops::read(&elf, btf, &code, &mut maps)?;
         }
-        let programs = programs::find(&code, &mut warnings);
+        let mut programs = programs::find(&code, &mut warnings);
+        // Only who throws has a handler, so that other objects' types need not be searched for one.
+        if let Some(btf) = btf
+            .as_ref()
+            .filter(|_| externs.named("bpf_throw").is_some())
+        {
+            programs::find_exception_handlers(&mut programs, &code, btf);
+        }
         if programs.is_empty() && !has_maps {
             warnings.push("the object has neither programs nor maps".to_owned());
         }

@@ -1,8 +1,9 @@
 //! Entry points: which functions a hook can run, and what their sections say about them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::abi::{meaning_of_section, nearest_section};
+use crate::btf::{Btf, Type};
 use crate::spec::{Function, FunctionIndex, Linkage, ProgramSpec, ReferenceTo};
 
 use super::code::Code;
@@ -71,8 +72,45 @@ fn program(function: &Function, index: FunctionIndex) -> ProgramSpec {
         load_flags: 0,
         autoload,
         function: index,
+        exception_handler: None,
     }
 }
+
+/// Finds the functions that handle the programs' exceptions: a declaration tag of the program names them.
+///
+/// KERNEL: 6.7 and later look for the tag and refuse the program unless the function is part of it.
+pub(super) fn find_exception_handlers(programs: &mut [ProgramSpec], code: &Code, btf: &Btf) {
+    let mut handlers = BTreeMap::new();
+    for (_, found) in btf.iter() {
+        if let Type::DeclTag {
+            tag,
+            component: None,
+        } = found
+            && let Some(name) = btf.text(tag.text).strip_prefix(EXCEPTION_HANDLER)
+        {
+            handlers.insert(tag.target, name);
+        }
+    }
+    if handlers.is_empty() {
+        return;
+    }
+    for program in programs {
+        let function = code.functions.get(program.function.0);
+        let name = function
+            .and_then(|function| function.type_id)
+            .and_then(|id| handlers.get(&id));
+        program.exception_handler = name
+            .and_then(|name| {
+                code.functions
+                    .iter()
+                    .position(|function| function.name == *name)
+            })
+            .map(FunctionIndex);
+    }
+}
+
+/// How the declaration tag begins that names a handler.
+const EXCEPTION_HANDLER: &str = "exception_callback:";
 
 fn unknown_section(section: &str) -> String {
     let name = section.strip_prefix('?').unwrap_or(section);

@@ -30,6 +30,8 @@ pub struct ProgramSpec {
     pub autoload: bool,
     /// Its code.
     pub function: FunctionIndex,
+    /// The function that runs when it throws an exception (`__exception_cb`). Nothing calls it, so it is named here.
+    pub exception_handler: Option<FunctionIndex>,
 }
 
 /// Who can see a function.
