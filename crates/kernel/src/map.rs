@@ -233,13 +233,8 @@ impl KernelMap {
             .mapped
             .get_or_init(|| MappedValue::arena(self.as_fd(), bytes, self.spec.extra));
         let mapped = mapped.as_ref().map_err(|errno| *errno)?;
-        let start = u32::try_from(page_bytes)
-            .ok()
-            .and_then(|page_bytes| self.spec.variables_start(page_bytes))
-            .and_then(|start| usize::try_from(start).ok())
-            .ok_or(Errno::EINVAL)?;
         match &self.spec.initial {
-            Some(initial) => mapped.write(start, initial),
+            Some(initial) => mapped.write(0, initial),
             None => Ok(()),
         }
     }

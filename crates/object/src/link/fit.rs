@@ -1,11 +1,9 @@
-//! What depends on the machine's pages and CPUs: map sizes left open in the object, places of variables in an arena.
+//! Map sizes that depend on the machine: left open in the object, known from the target.
 
 use crate::abi::MapKind;
-use crate::diagnosis::{Code, Diagnosis, Result};
-use crate::insn::Insn;
-use crate::spec::{InnerMap, MapSpec, Variable};
+use crate::spec::{InnerMap, MapSpec};
 
-use super::{Hole, HoleKind, Target};
+use super::Target;
 
 /// The map with its open sizes filled in.
 ///
@@ -26,51 +24,6 @@ pub(super) fn fit(map: &MapSpec, target: &Target) -> MapSpec {
         _ => {}
     }
     map
-}
-
-/// Where the variables of each map start.
-///
-/// # Errors
-///
-/// If an arena is too small for its variables.
-pub(super) fn starts(maps: &[MapSpec], target: &Target) -> Result<Vec<u32>> {
-    let start = |map: &MapSpec| {
-        map.variables_start(target.page_size_bytes).ok_or_else(|| {
-            let message = format!(
-                "its {} pages are too few for the {} bytes of its variables, or more than 4 GiB",
-                map.max_entries,
-                map.initial.as_ref().map_or(0, |initial| initial.len())
-            );
-            Diagnosis::new(Code::MAP_INVALID, message)
-                .in_map(&map.name)
-                .into()
-        })
-    };
-    maps.iter().map(start).collect()
-}
-
-/// Variables at their places in their maps.
-pub(super) fn place(variables: &[Variable], starts: &[u32]) -> Vec<Variable> {
-    let mut variables = variables.to_vec();
-    for variable in &mut variables {
-        let start = starts.get(variable.map.0).copied().unwrap_or(0);
-        variable.offset = variable.offset.saturating_add(start);
-    }
-    variables
-}
-
-/// Lets references to variables lead to their places.
-pub(super) fn move_references(insns: &mut [Insn], holes: &mut [Hole], starts: &[u32]) {
-    for hole in holes {
-        let HoleKind::MapValue { map, offset } = &mut hole.kind else {
-            continue;
-        };
-        *offset = offset.saturating_add(starts.get(map.0).copied().unwrap_or(0));
-        // The second slot of the wide load.
-        if let Some(second) = insns.get_mut(hole.at.get() + 1) {
-            second.imm = offset.cast_signed();
-        }
-    }
 }
 
 #[cfg(test)]

@@ -67,7 +67,6 @@ pub fn link(object: &Object, target: &Target) -> Result<Linked> {
 /// If nothing of the object can be linked: it is for machines of the other byte order, or its programs are too large together.
 pub fn link_each(object: &Object, target: &Target) -> Result<Linked> {
     check_byte_order(object)?;
-    let starts = fit::starts(&object.maps, target)?;
     let mut linked = Linked {
         license: object.license.clone(),
         version: object.version,
@@ -76,7 +75,7 @@ pub fn link_each(object: &Object, target: &Target) -> Result<Linked> {
             .iter()
             .map(|map| fit::fit(map, target))
             .collect(),
-        variables: fit::place(&object.variables, &starts),
+        variables: object.variables.clone(),
         upload: object.upload.clone(),
         programs: Vec::with_capacity(object.programs.len()),
         left_out: Vec::new(),
@@ -89,8 +88,7 @@ pub fn link_each(object: &Object, target: &Target) -> Result<Linked> {
     let mut total: usize = 0;
     for program in &object.programs {
         match link_program(object, program, &resolution) {
-            Ok(mut program) => {
-                fit::move_references(&mut program.insns, &mut program.holes, &starts);
+            Ok(program) => {
                 total = total.saturating_add(program.insns.len());
                 check_total(total)?;
                 linked.programs.push(program);

@@ -6,7 +6,7 @@
 //! | `.bss`, `.bss.x` | array with one entry | yes | zeros |
 //! | `.rodata`, `.rodata.x` | array with one entry, frozen | no | the section's bytes |
 //!
-//! | `.addr_space.1` | the object's arena | yes | the section's bytes, on the arena's last pages |
+//! | `.addr_space.1` | the object's arena | yes | the section's bytes, on the arena's first pages |
 //!
 //! The map is called like its section, but for the arena, which the object defines. What programs may write can be mapped into processes (`BPF_F_MMAPABLE`): only so a
 //! variable can be written without undoing what programs do to its neighbours. Constants can be mapped where they
@@ -59,7 +59,9 @@ pub(super) fn read(
     Ok(variables)
 }
 
-/// Gives the object's arena its variables. Offsets stay those of the section; linking knows where its last pages are.
+/// Gives the object's arena its variables, on its first pages.
+///
+/// KERNEL: 6.18 lets no instruction name an offset of 512 MiB or more, so the last pages of a large arena would be out of reach.
 fn fill_arena(section: &Section<'_>, maps: &mut Maps) -> Result<MapIndex> {
     let is_arena = |spec: &MapSpec| spec.kind == MapKind::Arena;
     let Some(position) = maps.specs.iter().position(is_arena) else {

@@ -40,8 +40,8 @@ pub struct MapSpec {
     pub types: MapTypes,
     /// Maps or programs it holds from the start, by slot.
     pub values: Vec<DeclaredValue>,
-    /// What its first value starts with, if not with zeros; a shorter one is completed with zeros. Of an arena: what its last
-    /// pages hold ([`MapSpec::variables_start`]).
+    /// What its first value starts with, if not with zeros; a shorter one is completed with zeros. Of an arena: what its first
+    /// pages hold.
     pub initial: Option<Arc<[u8]>>,
     /// Whether only programs may write it, once it has its first value (`BPF_MAP_FREEZE`).
     pub is_frozen: bool,
@@ -157,19 +157,6 @@ impl MapSpec {
             is_frozen: false,
             origin: MapOrigin::Caller,
         }
-    }
-
-    /// Where its variables start, bytes from its beginning. Those of an arena lie on its last pages, so that pages allocated
-    /// from its beginning do not meet them; all others start at 0. `None` if an arena is too small for them.
-    pub fn variables_start(&self, page_size_bytes: u32) -> Option<u32> {
-        let initial = match &self.initial {
-            Some(initial) if self.kind == MapKind::Arena => initial,
-            _ => return Some(0),
-        };
-        let page = u64::from(page_size_bytes.max(1));
-        let taken = u64::try_from(initial.len()).ok()?.div_ceil(page);
-        let before = u64::from(self.max_entries).checked_sub(taken)?;
-        u32::try_from(before.checked_mul(page)?).ok()
     }
 
     /// The whole first value that an engine writes after creating the map; `None` if it starts with zeros.
