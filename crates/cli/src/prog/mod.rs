@@ -14,7 +14,7 @@ use crate::object_file;
 use crate::output::{Failure, Output};
 use crate::program_types;
 
-use packets::Packet;
+use packets::{HexBytes, Packet};
 use report::{Report, TestedProgram, TestedRun};
 
 /// What `prog` is told.
@@ -48,12 +48,12 @@ struct ProgRunArgs {
     pcap: Option<PathBuf>,
 
     /// One packet, in hex digits
-    #[arg(long, value_name = "HEX", value_parser = packets::parse_hex, group = "input")]
-    data: Option<Vec<u8>>,
+    #[arg(long, value_name = "HEX", value_parser = HexBytes::parse, group = "input")]
+    data: Option<HexBytes>,
 
     /// The context, in hex digits: struct __sk_buff, struct xdp_md, or what the program takes
-    #[arg(long = "ctx", value_name = "HEX", value_parser = packets::parse_hex)]
-    context: Option<Vec<u8>>,
+    #[arg(long = "ctx", value_name = "HEX", value_parser = HexBytes::parse)]
+    context: Option<HexBytes>,
 
     /// Run this often on each packet, each time on what the time before left
     #[arg(long, value_name = "NUMBER", default_value_t = 1)]
@@ -173,7 +173,7 @@ impl Tester<'_> {
             for packet in &self.packets {
                 let input = TestInput {
                     data: &packet.data,
-                    context: self.args.context.as_deref().unwrap_or_default(),
+                    context: self.args.context.as_ref().map_or(&[], |bytes| &bytes.0),
                     repeat: self.args.repeat,
                 };
                 let outcome = program.test_run(&input);

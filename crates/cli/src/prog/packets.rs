@@ -31,7 +31,7 @@ pub(super) fn read(args: &ProgRunArgs) -> Result<Vec<Packet>> {
         }
         return Ok(packets);
     }
-    let data = args.data.clone();
+    let data = args.data.clone().map(|bytes| bytes.0);
     let name = if data.is_some() { "data" } else { "none" };
     Ok(vec![Packet {
         name: name.to_owned(),
@@ -63,6 +63,17 @@ fn list(text: &str) -> Result<Vec<Packet>> {
         })?);
     }
     Ok(packets)
+}
+
+/// Bytes given as hex digits. A type of its own: to the parser of arguments a plain `Vec` means an argument that may come
+/// several times.
+#[derive(Debug, Clone)]
+pub(super) struct HexBytes(pub(super) Vec<u8>);
+
+impl HexBytes {
+    pub(super) fn parse(text: &str) -> Result<Self, String> {
+        parse_hex(text).map(Self)
+    }
 }
 
 /// Reads hex digits, two a byte.

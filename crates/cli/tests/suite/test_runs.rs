@@ -24,6 +24,20 @@ pub(crate) fn cases() -> Vec<Case> {
             let answer = prog_run("several.bpf.o:nobody", "vm");
             assert_eq!(answer.status, Some(3), "{answer:?}");
         }),
+        case("a_packet_and_a_context_can_be_arguments", &[], || {
+            let workshop = Workshop::new(User::Myself);
+            workshop.put_fixture("several.bpf.o");
+            let packet = "00".repeat(20);
+            let arguments = ["prog", "run", "several.bpf.o:first", "--data", &packet];
+            let choices = ["--type", "socket_filter", "--json", "--engine", "vm"];
+            let answer = workshop.run(&[&arguments[..], &choices[..]].concat());
+            assert_eq!(answer.status, Some(0), "{answer:?}");
+            let document = answer.last_document();
+            assert_eq!(document["programs"][0]["runs"][0]["len"], json!(20));
+            let context = [&choices[..], &["--ctx", "0g"]].concat();
+            let answer = workshop.run(&[&arguments[..], &context[..]].concat());
+            assert_eq!(answer.status, Some(2), "{answer:?}");
+        }),
         case("hex_that_is_none_is_misuse", &[], || {
             let workshop = Workshop::new(User::Myself);
             workshop.put_fixture("several.bpf.o");
