@@ -10,7 +10,9 @@ const SCREEN_LINES: usize = 24;
 fuzz_target!(|bytes: &[u8]| {
     let text = String::from_utf8_lossy(bytes);
     for log in pasted::find(&text) {
-        let Some(error) = diagnose(&log) else { continue };
+        let Some(error) = diagnose(&log) else {
+            continue;
+        };
         let diagnosis = error.diagnosis();
         assert_eq!(diagnosis.kernel_text.as_deref(), Some(log.text.as_str()));
         assert!(diagnosis.render().lines().count() <= SCREEN_LINES);

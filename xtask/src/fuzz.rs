@@ -32,6 +32,10 @@ const TARGETS: &[Target] = &[
         seeds: Some("fuzz/seeds/btf"),
     },
     Target {
+        name: "btf_ext",
+        seeds: Some("fuzz/seeds/btf_ext"),
+    },
+    Target {
         name: "verifier_log",
         seeds: Some("fuzz/seeds/verifier_log"),
     },
@@ -42,19 +46,30 @@ const FLAGS: &str = "--cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer
     -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
     -Cdebug-assertions -Coverflow-checks -Ccodegen-units=1";
 
-/// Runs every target for `seconds`.
+/// Runs the target called `name`, or every one, for `seconds`.
 ///
 /// # Errors
 ///
-/// If the build fails (libFuzzer needs a C++ compiler), or a target finds something.
-pub(crate) fn run(seconds: u32) -> Result<String, String> {
+/// If there is no such target, the build fails (libFuzzer needs a C++ compiler), or a target finds something.
+pub(crate) fn run(seconds: u32, name: Option<&str>) -> Result<String, String> {
+    let chosen: Vec<&Target> = TARGETS
+        .iter()
+        .filter(|target| name.is_none_or(|name| name == target.name))
+        .collect();
+    if chosen.is_empty() {
+        let names: Vec<&str> = TARGETS.iter().map(|target| target.name).collect();
+        return Err(format!(
+            "there is no such target; there are {}",
+            names.join(", ")
+        ));
+    }
     let root = Path::new(env!("CARGO_MANIFEST_DIR"))
         .parent()
         .ok_or("xtask lies in the repository")?;
     let built = root.join("target/fuzz");
     build(root, &built)?;
     let mut summary = String::new();
-    for target in TARGETS {
+    for target in chosen {
         let binary = built.join(platform()).join("release").join(target.name);
         let runs = run_target(root, target, &binary, seconds)?;
         summary.push_str(&format!("{}: {runs}, no finding\n", target.name));

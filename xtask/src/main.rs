@@ -18,7 +18,7 @@ usage: cargo xtask TASK
   fixtures --check   build them into a temporary folder and compare: exit 1 if a byte differs
   codes              write docs/CODES.md from the tables of codes
   codes --check      compare it: exit 1 if it differs
-  fuzz [SECONDS]     run every fuzz target for a while (60 s each), with the stable compiler: exit 1 on a finding
+  fuzz [SECONDS [TARGET]]   run every fuzz target, or one, for a while (60 s each), with the stable compiler: exit 1 on a finding
   conformance [--json] FOLDER          load each program of the kernel's selftests, built in FOLDER, and compare verdict
                                        and diagnosis with what they declare: exit 1 if a bar is missed (needs root)
   conformance [--json] --source TREE   build them first, from a kernel's source tree (Debian: linux-source-6.12)
@@ -32,9 +32,9 @@ fn main() -> ExitCode {
         ["fixtures", "--check"] => fixtures::run(fixtures::Mode::Check),
         ["codes"] => codes::run(false),
         ["codes", "--check"] => codes::run(true),
-        ["fuzz"] => fuzz::run(60),
-        ["fuzz", seconds] => match seconds.parse() {
-            Ok(seconds) => fuzz::run(seconds),
+        ["fuzz"] => fuzz::run(60, None),
+        ["fuzz", seconds, ref target @ ..] if target.len() <= 1 => match seconds.parse() {
+            Ok(seconds) => fuzz::run(seconds, target.first().copied()),
             Err(_) => Err(format!("`{seconds}` is not a number of seconds")),
         },
         ["conformance", ref rest @ ..] => match conformance_options(rest) {
