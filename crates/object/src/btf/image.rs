@@ -4,39 +4,9 @@
 //! changed here without decoding the rest: no record grows or shrinks, so numbers of types and offsets of strings stay what
 //! instructions, maps and line records say.
 
-use std::borrow::Cow;
-use std::sync::Arc;
-
 use super::header::Header;
 use super::kinds::Info;
-use super::older;
 use crate::bytes::{ByteOrder, u32_at};
-
-/// An object's types as the bytes that the kernel takes, complete as a linker would have left them.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Upload(Arc<[u8]>);
-
-impl Upload {
-    /// The bytes for a current kernel.
-    pub fn bytes(&self) -> &[u8] {
-        &self.0
-    }
-
-    /// The bytes for a kernel of this version (as `KERNEL_VERSION` packs it): kinds of types it does not know are replaced
-    /// by ones of the same size that it does.
-    pub fn bytes_for(&self, version: u32) -> Cow<'_, [u8]> {
-        if older::knows_all(version) {
-            return Cow::Borrowed(&self.0);
-        }
-        match Image::read(&self.0, ByteOrder::HOST) {
-            Some(mut image) => {
-                older::replace_unknown(&mut image, version);
-                Cow::Owned(image.bytes)
-            }
-            None => Cow::Borrowed(&self.0),
-        }
-    }
-}
 
 /// Types being changed.
 pub(crate) struct Image {
@@ -91,8 +61,8 @@ impl Image {
     }
 
     /// The finished bytes.
-    pub(crate) fn finish(self) -> Upload {
-        Upload(self.bytes.into())
+    pub(crate) fn finish(self) -> Vec<u8> {
+        self.bytes
     }
 
     /// The number of types, void included.

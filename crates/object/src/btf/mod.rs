@@ -17,6 +17,7 @@ mod decode;
 mod dedup;
 mod ext;
 mod flavour;
+mod for_kernel;
 mod header;
 mod image;
 mod kinds;
@@ -44,7 +45,7 @@ use crate::diagnosis::{Code, Diagnosis, Error};
 pub use dedup::Renumbering;
 pub use ext::{Ext, LineRecord, Placed, RelocationKind, RelocationRecord};
 pub use flavour::essential_name;
-pub use image::Upload;
+pub use for_kernel::Upload;
 pub(crate) use image::{Image, Record};
 pub(crate) use kinds::kind;
 pub(crate) use older::{any_integer, neutralise_section};
@@ -173,6 +174,17 @@ impl Btf {
         self.get(id)
             .and_then(Type::name)
             .map_or("", |name| self.text(name))
+    }
+
+    /// A type as C refers to it: `struct task_struct`, or the bare name of a typedef.
+    pub fn reference_text(&self, id: TypeId) -> String {
+        let name = self.name_of(id);
+        match self.get(id) {
+            Some(kind @ (Type::Struct(_) | Type::Union(_) | Type::Enumeration(_))) => {
+                format!("{} {name}", kind.kind_word())
+            }
+            _ => name.to_owned(),
+        }
     }
 
     /// Whether a name is this text. Most names differ in the first bytes, so it does not look for their end.

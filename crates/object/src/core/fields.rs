@@ -8,7 +8,6 @@ use std::collections::BTreeSet;
 use crate::btf::{Array, Bitfield, Btf, Composite, Member, Type, TypeId};
 
 use super::compatible;
-use super::subject::type_text;
 
 /// Something inside a type.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,7 +59,7 @@ impl Field {
 
     /// `struct task_struct.se[2].load`
     pub(super) fn shown(&self, btf: &Btf) -> String {
-        let mut text = type_text(btf, self.root);
+        let mut text = btf.reference_text(self.root);
         for (position, step) in self.steps.iter().enumerate() {
             match step {
                 Step::Element(0) if position == 0 => {}

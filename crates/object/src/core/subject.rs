@@ -127,7 +127,7 @@ impl Subject {
     /// What it is called: `struct task_struct`, `struct task_struct.pid`, `enum color.RED`.
     pub(super) fn shown(&self, btf: &Btf) -> String {
         match self {
-            Self::Type(id) => format!("`{}`", type_text(btf, *id)),
+            Self::Type(id) => format!("`{}`", btf.reference_text(*id)),
             Self::Field(field) => format!("`{}`", field.shown(btf)),
             Self::Enumerator { whole, position } => {
                 let name = enumeration(btf, *whole)
@@ -135,20 +135,9 @@ impl Subject {
                     .flatten()
                     .and_then(|all| all.enumerators.get(*position))
                     .map_or("", |each| btf.text(each.name));
-                format!("`{}.{name}`", type_text(btf, *whole))
+                format!("`{}.{name}`", btf.reference_text(*whole))
             }
         }
-    }
-}
-
-/// `struct task_struct`, or the bare name of a typedef.
-pub(super) fn type_text(btf: &Btf, id: TypeId) -> String {
-    let name = btf.name_of(id);
-    match btf.get(id) {
-        Some(kind @ (Type::Struct(_) | Type::Union(_) | Type::Enumeration(_))) => {
-            format!("{} {name}", kind.kind_word())
-        }
-        _ => name.to_owned(),
     }
 }
 

@@ -21,7 +21,7 @@ use crate::btf::{Btf, Composite, Enumeration, Linkage, Member, Type, TypeId};
 use crate::diagnosis::{Code, Diagnosis, Error, Result};
 use crate::spec::{InnerMap, MapOrigin, MapSpec, Pinning};
 
-use super::maps::{MapVariable, MapsSection};
+use super::maps_section::{MapVariable, MapsSection};
 
 /// Members that mean something.
 const FIELDS: &[&str] = &[

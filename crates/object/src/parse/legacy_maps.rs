@@ -25,7 +25,7 @@ use crate::bytes::{slice_at, u32_at};
 use crate::diagnosis::{Code, Diagnosis, Error, Result};
 use crate::spec::{ByteOrder, MapOrigin, MapSpec, Pinning};
 
-use super::maps::{MapVariable, MapsSection};
+use super::maps_section::{MapVariable, MapsSection};
 
 const FEWEST_BYTES: u64 = 16;
 const WORD_BYTES: usize = 4;

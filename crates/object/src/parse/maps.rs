@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 
 use crate::abi::MapKind;
 use crate::btf::Btf;
-use crate::diagnosis::{Code, Diagnosis, Error, Result};
-use crate::elf::{Elf, Section, SectionIndex, Symbol, SymbolKind};
+use crate::diagnosis::{Code, Diagnosis, Result};
+use crate::elf::{Elf, Section, SectionIndex};
 use crate::spec::{InnerMap, MapIndex, MapOrigin, MapSpec, MapTypes};
 
-use super::extents;
 use super::legacy_maps::{self, InnerClaim};
+use super::maps_section::{MapsSection, malformed};
 use super::role::Role;
 
 /// All maps and where their definitions stand.
@@ -23,28 +23,6 @@ pub(super) struct Maps {
     value_places: BTreeMap<(SectionIndex, u64), MapIndex>,
     /// Maps of global variables by section.
     data: BTreeMap<SectionIndex, MapIndex>,
-}
-
-/// One section of maps, as its two readers need it.
-#[derive(Debug)]
-pub(crate) struct MapsSection<'data> {
-    /// The section's name.
-    pub(crate) name: &'data str,
-    /// Its bytes.
-    pub(crate) data: &'data [u8],
-    /// The variables in it, by offset.
-    pub(crate) variables: Vec<MapVariable<'data>>,
-}
-
-/// A variable in a section of maps.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct MapVariable<'data> {
-    /// Its name.
-    pub(crate) name: &'data str,
-    /// Where it starts in the section.
-    pub(crate) offset: u64,
-    /// Its size; where the symbol does not say, the distance to the next one or to the section's end.
-    pub(crate) size: u64,
 }
 
 /// A map without BTF, until its inner map is found.
@@ -103,7 +81,7 @@ pub(super) fn read(elf: &Elf<'_>, warnings: &mut Vec<String>) -> Result<Maps> {
         match role {
             Role::LegacyMaps => {
                 let found =
-                    legacy_maps::read(&maps_section(elf, section)?, elf.byte_order, warnings)?;
+                    legacy_maps::read(&MapsSection::read(elf, section)?, elf.byte_order, warnings)?;
                 for (spec, inner) in found {
                     legacy.push(LegacyMap {
                         index: MapIndex(maps.specs.len()),
@@ -115,7 +93,7 @@ pub(super) fn read(elf: &Elf<'_>, warnings: &mut Vec<String>) -> Result<Maps> {
             }
             Role::BtfMaps => {
                 let btf = object_btf(elf, section)?;
-                let definitions = maps_section(elf, section)?;
+                let definitions = MapsSection::read(elf, section)?;
                 for (spec, values_at) in super::btf_maps::parse(&definitions, &btf)? {
                     let index = maps.add(section, spec)?;
                     if let Some(offset) = values_at {
@@ -167,38 +145,6 @@ impl Maps {
         self.specs.push(spec);
         Ok(index)
     }
-}
-
-/// Gathers what both readers need to know of a section.
-fn maps_section<'data>(elf: &Elf<'data>, section: &Section<'data>) -> Result<MapsSection<'data>> {
-    let mut symbols: Vec<&Symbol<'data>> = elf
-        .symbols_in(section.index)
-        .filter(|symbol| {
-            matches!(symbol.kind, SymbolKind::Untyped | SymbolKind::Variable)
-                && !symbol.name.is_empty()
-        })
-        .collect();
-    symbols.sort_by_key(|symbol| symbol.value);
-    let mut variables = Vec::with_capacity(symbols.len());
-    for (position, symbol) in symbols.iter().enumerate() {
-        let size = extents::size_of(section, &symbols, position).map_err(|size| {
-            let message = format!(
-                "`{}` of {size} bytes does not fit the section of {} bytes",
-                symbol.name, section.size
-            );
-            malformed(section.name, symbol.value, message)
-        })?;
-        variables.push(MapVariable {
-            name: symbol.name,
-            offset: symbol.value,
-            size,
-        });
-    }
-    Ok(MapsSection {
-        name: section.name,
-        data: section.data,
-        variables,
-    })
 }
 
 fn object_btf(elf: &Elf<'_>, section: &Section<'_>) -> Result<Btf> {
@@ -255,10 +201,4 @@ fn identifier(spec: &MapSpec) -> Option<u32> {
         MapOrigin::Legacy { id, .. } => id,
         _ => None,
     }
-}
-
-fn malformed(section: &str, offset: u64, message: String) -> Error {
-    Diagnosis::new(Code::MAP_DEFINITION, message)
-        .at(section, offset)
-        .into()
 }

@@ -14,6 +14,7 @@ mod extents;
 mod externs;
 mod legacy_maps;
 mod maps;
+mod maps_section;
 mod programs;
 mod references;
 mod role;

@@ -33,7 +33,7 @@ pub(super) fn read(elf: &Elf<'_>) -> Option<Upload> {
         integer,
     };
     completing.complete();
-    Some(completing.image.finish())
+    Some(completing.image.into())
 }
 
 struct Completing<'a> {
