@@ -74,12 +74,13 @@ const MODULES: &[(&str, &[Row])] = &[
             ("privilege", &[]),
             ("facts", &["host", "privilege"]),
             ("sys", &["attr"]),
+            ("map_fd", &["attr", "sys"]),
             ("map_error", &["host", "privilege"]),
             ("mapped", &[]),
             ("btf", &["attr", "host", "sys"]),
             (
                 "map",
-                &["attr", "btf", "host", "map_error", "mapped", "sys"],
+                &["attr", "btf", "host", "map_error", "map_fd", "mapped"],
             ),
             ("types", &["host"]),
             ("interface", &["types"]),
@@ -96,7 +97,10 @@ const MODULES: &[(&str, &[Row])] = &[
                     "types",
                 ],
             ),
-            ("pin", &["attr", "facts", "host", "map", "program", "sys"]),
+            (
+                "pin",
+                &["attr", "facts", "host", "map", "map_fd", "program", "sys"],
+            ),
             (
                 "struct_ops",
                 &[
@@ -104,8 +108,8 @@ const MODULES: &[(&str, &[Row])] = &[
                     "interface",
                     "map",
                     "map_error",
+                    "map_fd",
                     "program",
-                    "sys",
                     "types",
                 ],
             ),

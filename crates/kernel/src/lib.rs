@@ -14,6 +14,7 @@ mod host;
 mod interface;
 mod map;
 mod map_error;
+mod map_fd;
 mod mapped;
 mod pin;
 mod privilege;

@@ -14,13 +14,14 @@ use twinbpf_object::{Code, Diagnosis, Errno, Error, MapKind, MapSpec, Result};
 
 use crate::attr::{MapCreate, TOKEN_FD, fd_number, kernel_name, name_text};
 use crate::btf::KernelBtf;
+use crate::map_fd::MapFd;
 use crate::mapped::MappedValue;
-use crate::{host, map_error, sys};
+use crate::{host, map_error, map_fd};
 
 /// A map that exists in the kernel. Clones are the same map; it goes when the last holder goes.
 #[derive(Debug, Clone)]
 pub struct KernelMap {
-    fd: Arc<sys::MapFd>,
+    fd: Arc<MapFd>,
     spec: Arc<MapSpec>,
     /// Made when a variable is first used.
     mapped: Arc<OnceLock<Result<MappedValue, Errno>>>,
@@ -260,7 +261,7 @@ impl KernelMap {
     }
 
     /// A map that exists already, as its definition.
-    pub(crate) fn adopt(fd: sys::MapFd, spec: MapSpec) -> Self {
+    pub(crate) fn adopt(fd: MapFd, spec: MapSpec) -> Self {
         Self {
             fd: Arc::new(fd),
             spec: Arc::new(spec),
@@ -276,14 +277,14 @@ impl KernelMap {
             1
         };
         let request = request(spec, context);
-        let mut result = sys::map_create(&request, cpu_slots);
+        let mut result = map_fd::map_create(&request, cpu_slots);
         if result.as_ref().err() == Some(&Errno::EPERM) && host::raised_memlock() {
-            result = sys::map_create(&request, cpu_slots);
+            result = map_fd::map_create(&request, cpu_slots);
         }
         // What the object says about keys and values may contradict what it says about their sizes, or be of no use to
         // the kernel for this kind of map. Most maps do not need it, so it is left out; those that do are refused again.
         if result.is_err() && request.btf_fd != 0 {
-            result = sys::map_create(&without_types(&request), cpu_slots).or(result);
+            result = map_fd::map_create(&without_types(&request), cpu_slots).or(result);
         }
         let fd = result.map_err(|errno| map_error::explain(spec, errno))?;
         let map = Self {

@@ -15,6 +15,7 @@ use twinbpf_object::{Code, Diagnosis, Errno, Error, ErrorKind, MapKind, MapSpec,
 use crate::attr::{MapInfoReply, name_text};
 use crate::facts::KernelFacts;
 use crate::map::KernelMap;
+use crate::map_fd::MapFd;
 use crate::program::KernelProgram;
 use crate::{host, sys};
 
@@ -39,7 +40,7 @@ impl KernelMap {
     pub fn open_pinned(path: &Path) -> Result<Option<Self>> {
         let opened = sys::object_get(&c_path(path)?);
         let opened = match opened {
-            Ok(fd) => sys::MapFd::adopt(fd, host::possible_cpus()?),
+            Ok(fd) => MapFd::adopt(fd, host::possible_cpus()?),
             Err(Errno::ENOENT) => return Ok(None),
             Err(errno) => Err(errno),
         };

@@ -21,7 +21,7 @@ use crate::interface::Interface;
 use crate::map::{KernelMap, MapContext};
 use crate::program::KernelProgram;
 use crate::types::KernelTypes;
-use crate::{map_error, sys};
+use crate::{map_error, map_fd};
 
 /// Creates the map of a table of functions, empty.
 ///
@@ -52,7 +52,7 @@ pub(crate) fn create(
     };
     let mut spec = spec.clone();
     spec.value_size = interface.value_bytes;
-    let fd = sys::map_create(&request, 1).map_err(|errno| map_error::explain(&spec, errno))?;
+    let fd = map_fd::map_create(&request, 1).map_err(|errno| map_error::explain(&spec, errno))?;
     Ok(KernelMap::adopt(fd, spec))
 }
 
