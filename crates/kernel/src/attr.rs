@@ -24,9 +24,17 @@ pub(crate) enum Command {
     ObjectPin,
     ObjectGet,
     ProgramTestRun,
+    MapNextId,
+    MapById,
     ObjectInfo,
     BtfLoad,
+    BtfById,
+    MapLookupAndDelete,
     MapFreeze,
+    MapLookupBatch,
+    MapLookupAndDeleteBatch,
+    MapUpdateBatch,
+    MapDeleteBatch,
 }
 
 impl Command {
@@ -42,9 +50,17 @@ impl Command {
             Self::ObjectPin => 6,
             Self::ObjectGet => 7,
             Self::ProgramTestRun => 10,
+            Self::MapNextId => 12,
+            Self::MapById => 14,
             Self::ObjectInfo => 15,
             Self::BtfLoad => 18,
+            Self::BtfById => 19,
+            Self::MapLookupAndDelete => 21,
             Self::MapFreeze => 22,
+            Self::MapLookupBatch => 24,
+            Self::MapLookupAndDeleteBatch => 25,
+            Self::MapUpdateBatch => 26,
+            Self::MapDeleteBatch => 27,
         }
     }
 }
@@ -104,7 +120,8 @@ const _: () = {
     assert!(offset_of!(ProgramTestRun, ctx_in) == 48);
 };
 
-/// `BPF_MAP_LOOKUP_ELEM`, `BPF_MAP_UPDATE_ELEM`, `BPF_MAP_DELETE_ELEM` and `BPF_MAP_GET_NEXT_KEY`.
+/// `BPF_MAP_LOOKUP_ELEM`, `BPF_MAP_UPDATE_ELEM`, `BPF_MAP_DELETE_ELEM`, `BPF_MAP_GET_NEXT_KEY` and
+/// `BPF_MAP_LOOKUP_AND_DELETE_ELEM`.
 #[derive(Debug, Clone, Copy, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub(crate) struct MapElement {
@@ -121,6 +138,43 @@ const _: () = {
     assert!(offset_of!(MapElement, key) == 8);
     assert!(offset_of!(MapElement, value) == 16);
     assert!(offset_of!(MapElement, flags) == 24);
+};
+
+/// `BPF_MAP_LOOKUP_BATCH` and its kin.
+#[derive(Debug, Clone, Copy, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub(crate) struct MapBatch {
+    /// Where to go on, or 0.
+    pub(crate) in_batch: u64,
+    /// Where the place to go on from is written.
+    pub(crate) out_batch: u64,
+    pub(crate) keys: u64,
+    pub(crate) values: u64,
+    /// How many there is room for, and in the answer how many there were.
+    pub(crate) count: u32,
+    pub(crate) map_fd: u32,
+    pub(crate) elem_flags: u64,
+    pub(crate) flags: u64,
+}
+
+const _: () = {
+    assert!(size_of::<MapBatch>() == 56);
+    assert!(offset_of!(MapBatch, count) == 32);
+    assert!(offset_of!(MapBatch, elem_flags) == 40);
+};
+
+/// `BPF_MAP_GET_NEXT_ID`, `BPF_MAP_GET_FD_BY_ID` and `BPF_BTF_GET_FD_BY_ID`.
+#[derive(Debug, Clone, Copy, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub(crate) struct ObjectId {
+    pub(crate) id: u32,
+    pub(crate) next_id: u32,
+    pub(crate) open_flags: u32,
+}
+
+const _: () = {
+    assert!(size_of::<ObjectId>() == 12);
+    assert!(offset_of!(ObjectId, next_id) == 4);
 };
 
 /// `BPF_PROG_LOAD`.
@@ -321,6 +375,23 @@ const _: () = {
     assert!(offset_of!(ProgramInfoReply, gpl_compatible) == 84);
 };
 
+/// The answer about types (`struct bpf_btf_info`).
+#[derive(Debug, Clone, Copy, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub(crate) struct BtfInfoReply {
+    pub(crate) btf: u64,
+    pub(crate) btf_size: u32,
+    pub(crate) id: u32,
+    pub(crate) name: u64,
+    pub(crate) name_len: u32,
+    pub(crate) kernel_btf: u32,
+}
+
+const _: () = {
+    assert!(size_of::<BtfInfoReply>() == 32);
+    assert!(offset_of!(BtfInfoReply, name) == 16);
+};
+
 /// `struct sockaddr_ll` as far as binding uses it: family, protocol in network order, interface.
 #[derive(Debug, Clone, Copy, IntoBytes, Immutable)]
 #[repr(C)]
@@ -407,6 +478,14 @@ pub const LAYOUTS: &[Layout] = &[
         "btf_log_true_size", btf_flags = "btf_flags", btf_token_fd = "btf_token_fd"),
     layout!("" &["map_fd", "key", "", "flags"], MapElement:
         map_fd = "map_fd", key = "key", value = "", flags = "flags"),
+    layout!("" &["in_batch", "out_batch"], MapBatch:
+        in_batch = "in_batch", out_batch = "out_batch", keys = "keys", values = "values", count =
+        "count", map_fd = "map_fd", elem_flags = "elem_flags", flags = "flags"),
+    layout!("" &["", "next_id"], ObjectId:
+        id = "", next_id = "next_id", open_flags = "open_flags"),
+    layout!("bpf_btf_info" &["btf"], BtfInfoReply:
+        btf = "btf", btf_size = "btf_size", id = "id", name = "name", name_len = "name_len",
+        kernel_btf = "kernel_btf"),
     layout!("" &["prog_type", "insn_cnt"], ProgramLoad:
         prog_type = "prog_type", insn_cnt = "insn_cnt", insns = "insns", license =
         "license", log_level = "log_level", log_size = "log_size", log_buf = "log_buf",

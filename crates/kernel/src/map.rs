@@ -8,13 +8,15 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::{Arc, OnceLock};
 
 use twinbpf_object::abi::MapFlags;
+use twinbpf_object::btf::TypeId;
 use twinbpf_object::map_rules;
 use twinbpf_object::spec::{InnerMap, MapOrigin, MapTypes};
 use twinbpf_object::{Code, Diagnosis, Errno, Error, MapKind, MapSpec, Result};
 
 use crate::attr::{MapCreate, TOKEN_FD, fd_number, kernel_name, name_text};
 use crate::btf::KernelBtf;
-use crate::map_fd::MapFd;
+use crate::fd_info::FdInfo;
+use crate::map_fd::{BatchCursor, BatchFound, MapFd};
 use crate::mapped::MappedValue;
 use crate::{host, map_error, map_fd};
 
@@ -59,6 +61,20 @@ pub struct KernelMapInfo {
     pub extra: u64,
     /// Whether it knows what its keys or values are.
     pub has_types: bool,
+    /// What its keys and values are, as numbers in the types with the number `types_id`.
+    pub types: MapTypes,
+    /// The number of these types in the kernel; 0 without types.
+    pub types_id: u32,
+    /// The type of a value among the kernel's own, for tables of functions; 0 for others.
+    pub kernel_value_type: u32,
+    /// The interface it belongs to, if it was made for one (offload).
+    pub interface: u32,
+    /// Bytes of memory that it takes, as far as the kernel says.
+    pub memory_bytes: Option<u64>,
+    /// Whether only programs may write it.
+    pub is_frozen: bool,
+    /// The type of the program that owns it and whether that was compiled, of a prog array in use.
+    pub owner: Option<(u32, bool)>,
 }
 
 impl KernelMap {
@@ -135,7 +151,66 @@ impl KernelMap {
     ///
     /// The kernel's number: `ENOENT` if the key is absent. `EINVAL` if a slice has the wrong length.
     pub fn lookup(&self, key: &[u8], value: &mut [u8]) -> Result<(), Errno> {
-        self.fd.lookup(key, value)
+        self.fd.lookup(key, value, 0)
+    }
+
+    /// Copies the value of `key` into `value`, as `flags` say (`BPF_F_LOCK` 4: under the spin lock in it). A bloom filter is
+    /// asked whether it may have `value`.
+    ///
+    /// # Errors
+    ///
+    /// As [`KernelMap::lookup`]; `EINVAL` if the value has no such lock.
+    pub fn lookup_with(&self, key: &[u8], value: &mut [u8], flags: u64) -> Result<(), Errno> {
+        self.fd.lookup(key, value, flags)
+    }
+
+    /// Copies the value of `key` into `value` and removes the key, in one step; of a queue or stack, takes the next element.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's number: `ENOENT` if the key is absent, `ENOTSUPP` for kinds without this. `EINVAL` if a slice has the wrong
+    /// length.
+    pub fn take(&self, key: &[u8], value: &mut [u8], flags: u64) -> Result<(), Errno> {
+        self.fd.take(key, value, flags)
+    }
+
+    /// Copies as many entries as `keys` and `values` have room for, from where `cursor` says, and removes them if `is_removed`.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's number: `ENOSPC` if entries that come together need more room, `ENOTSUPP` or `EINVAL` where there are no
+    /// batches.
+    pub fn lookup_batch(
+        &self,
+        cursor: &mut BatchCursor,
+        room: (&mut [u8], &mut [u8]),
+        is_removed: bool,
+    ) -> Result<BatchFound, Errno> {
+        self.fd.lookup_batch(cursor, room, is_removed)
+    }
+
+    /// Stores values, one after another, under keys, one after another. Answers how many, and why not all.
+    pub fn update_batch(
+        &self,
+        keys: &[u8],
+        values: &[u8],
+        flags: u64,
+    ) -> (usize, Result<(), Errno>) {
+        self.fd.update_batch(keys, values, flags)
+    }
+
+    /// Removes keys, one after another. Answers how many, and why not all.
+    pub fn delete_batch(&self, keys: &[u8]) -> (usize, Result<(), Errno>) {
+        self.fd.delete_batch(keys)
+    }
+
+    /// Forbids every process to write the map from now on; programs still may.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's number: `EPERM` if it is frozen already, `EBUSY` if somebody has mapped it for writing.
+    pub fn freeze(&self) -> Result<(), Errno> {
+        self.fd.freeze()
     }
 
     /// Stores `value` under `key`; `flags` are the kernel's (`BPF_ANY` 0, `BPF_NOEXIST` 1, `BPF_EXIST` 2).
@@ -247,7 +322,21 @@ impl KernelMap {
     /// The kernel's number.
     pub fn info(&self) -> Result<KernelMapInfo, Errno> {
         let reply = self.fd.info()?;
+        let more = FdInfo::read(self.as_fd());
         Ok(KernelMapInfo {
+            types: MapTypes {
+                key: TypeId(reply.btf_key_type_id),
+                value: TypeId(reply.btf_value_type_id),
+            },
+            types_id: reply.btf_id,
+            kernel_value_type: reply.btf_vmlinux_value_type_id,
+            interface: reply.ifindex,
+            memory_bytes: more.number("memlock"),
+            is_frozen: more.number("frozen") == Some(1),
+            owner: more.number("owner_prog_type").map(|kind| {
+                let is_compiled = more.number("owner_jited") == Some(1);
+                (u32::try_from(kind).unwrap_or(0), is_compiled)
+            }),
             id: reply.id,
             name: name_text(&reply.name),
             kind: MapKind::from_number(reply.map_type),

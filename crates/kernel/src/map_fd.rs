@@ -10,7 +10,9 @@ use twinbpf_object::map_rules;
 use twinbpf_object::{Errno, MapKind};
 use zerocopy::IntoBytes;
 
-use crate::attr::{Command, MapCreate, MapElement, MapInfoReply, fd_number};
+use crate::attr::{
+    BtfInfoReply, Command, MapBatch, MapCreate, MapElement, MapInfoReply, ObjectId, fd_number,
+};
 use crate::sys::{bpf, bpf_descriptor, info_request, readable, writable};
 
 /// A map's descriptor together with the sizes of its elements.
@@ -57,16 +59,28 @@ impl MapFd {
         self.value_bytes
     }
 
-    /// Copies the value of `key` into `value`.
-    pub(crate) fn lookup(&self, key: &[u8], value: &mut [u8]) -> Result<(), Errno> {
-        let mut request = MapElement {
+    /// Copies the value of `key` into `value`. Of a bloom filter: asks whether it may have `value`.
+    pub(crate) fn lookup(&self, key: &[u8], value: &mut [u8], flags: u64) -> Result<(), Errno> {
+        let mut request = self.copied_out(key, value, flags)?;
+        // SAFETY: `copied_out` checked that both slices have the map's sizes (see the invariant of `MapFd`), so the kernel reads
+        // a whole key and writes, or reads, no more than the value's bytes. No flag makes it write more.
+        unsafe { bpf(Command::MapLookup, &mut request) }.map(drop)
+    }
+
+    /// Copies the value of `key` into `value` and removes the key, or takes the next element of a queue or stack.
+    pub(crate) fn take(&self, key: &[u8], value: &mut [u8], flags: u64) -> Result<(), Errno> {
+        let mut request = self.copied_out(key, value, flags)?;
+        // SAFETY: as for `lookup`.
+        unsafe { bpf(Command::MapLookupAndDelete, &mut request) }.map(drop)
+    }
+
+    fn copied_out(&self, key: &[u8], value: &mut [u8], flags: u64) -> Result<MapElement, Errno> {
+        Ok(MapElement {
             key: self.key_address(key)?,
             value: writable(exact(value, self.value_bytes)?),
+            flags,
             ..self.element()
-        };
-        // SAFETY: `key_address` and `exact` checked that both slices have the map's sizes (see the invariant of `MapFd`), so
-        // the kernel reads a whole key and writes no more than the value's bytes. Without flags it copies exactly that.
-        unsafe { bpf(Command::MapLookup, &mut request) }.map(drop)
+        })
     }
 
     /// Stores `value` under `key`.
@@ -105,6 +119,103 @@ impl MapFd {
         // SAFETY: the key given and the room for the next one both have the map's key size, checked above; the kernel reads
         // one key, or none at address 0, and writes one key.
         unsafe { bpf(Command::MapNextKey, &mut request) }.map(drop)
+    }
+
+    /// Copies as many entries as there is room for, and removes them if asked to.
+    pub(crate) fn lookup_batch(
+        &self,
+        cursor: &mut BatchCursor,
+        (keys, values): (&mut [u8], &mut [u8]),
+        is_removed: bool,
+    ) -> Result<BatchFound, Errno> {
+        let count = self.elements(keys.len(), Some(values.len()))?;
+        let mut next = vec![0; self.key_bytes.max(CURSOR_BYTES)];
+        let mut request = MapBatch {
+            in_batch: cursor.0.as_deref().map_or(0, readable),
+            out_batch: writable(&mut next),
+            keys: writable(keys),
+            values: writable(values),
+            ..self.batch(count)
+        };
+        let command = if is_removed {
+            Command::MapLookupAndDeleteBatch
+        } else {
+            Command::MapLookupBatch
+        };
+        if cursor
+            .0
+            .as_ref()
+            .is_some_and(|bytes| bytes.len() != next.len())
+        {
+            return Err(Errno::EINVAL);
+        }
+        // SAFETY: `elements` checked that there is room for `count` whole keys and values, and the kernel writes no more than that.
+        // A place to go on from is a key or a number of 4 bytes; both places have room for the larger.
+        let result = unsafe { bpf(command, &mut request) };
+        let is_last = match result {
+            Ok(_) => false,
+            Err(Errno::ENOENT) => true,
+            Err(errno) => return Err(errno),
+        };
+        cursor.0 = Some(next);
+        let count = usize::try_from(request.count.min(count)).map_err(|_| Errno::E2BIG)?;
+        Ok(BatchFound { count, is_last })
+    }
+
+    /// Stores many values; the answer is how many were stored, and why not all.
+    pub(crate) fn update_batch(
+        &self,
+        keys: &[u8],
+        values: &[u8],
+        flags: u64,
+    ) -> (usize, Result<(), Errno>) {
+        let count = match self.elements(keys.len(), Some(values.len())) {
+            Ok(count) => count,
+            Err(errno) => return (0, Err(errno)),
+        };
+        let mut request = MapBatch {
+            keys: readable(keys),
+            values: readable(values),
+            elem_flags: flags,
+            ..self.batch(count)
+        };
+        // SAFETY: `elements` checked that there are `count` whole keys and values, which the kernel only reads.
+        let result = unsafe { bpf(Command::MapUpdateBatch, &mut request) };
+        done(count, request.count, result)
+    }
+
+    /// Removes many keys; the answer is how many were removed, and why not all.
+    pub(crate) fn delete_batch(&self, keys: &[u8]) -> (usize, Result<(), Errno>) {
+        let count = match self.elements(keys.len(), None) {
+            Ok(count) => count,
+            Err(errno) => return (0, Err(errno)),
+        };
+        let mut request = MapBatch {
+            keys: readable(keys),
+            ..self.batch(count)
+        };
+        // SAFETY: `elements` checked that there are `count` whole keys, which the kernel only reads.
+        let result = unsafe { bpf(Command::MapDeleteBatch, &mut request) };
+        done(count, request.count, result)
+    }
+
+    fn batch(&self, count: u32) -> MapBatch {
+        MapBatch {
+            count,
+            map_fd: fd_number(self.fd.as_fd()),
+            ..MapBatch::default()
+        }
+    }
+
+    /// How many whole elements these lengths are; at least one.
+    fn elements(&self, keys: usize, values: Option<usize>) -> Result<u32, Errno> {
+        let count = keys.checked_div(self.key_bytes).ok_or(Errno::ENOTSUPP)?;
+        let is_whole = count.checked_mul(self.key_bytes) == Some(keys)
+            && values.is_none_or(|len| count.checked_mul(self.value_bytes) == Some(len));
+        if !is_whole || count == 0 {
+            return Err(Errno::EINVAL);
+        }
+        u32::try_from(count).map_err(|_| Errno::E2BIG)
     }
 
     /// Forbids this and every other process to write the map from now on; programs still may.
@@ -146,6 +257,32 @@ impl AsFd for MapFd {
     }
 }
 
+/// Where a walk over a map in batches goes on: bytes that only the kernel understands. The default is the beginning.
+#[derive(Debug, Clone, Default)]
+pub struct BatchCursor(Option<Vec<u8>>);
+
+/// What a batch brought.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BatchFound {
+    /// How many entries.
+    pub count: usize,
+    /// Whether there are no more after them.
+    pub is_last: bool,
+}
+
+/// KERNEL: hash tables say in 4 bytes where to go on, other kinds with a key (6.18).
+const CURSOR_BYTES: usize = 4;
+
+/// How many of `asked` were done. KERNEL: 6.18 leaves the count alone where it refuses a request as a whole; nothing was done.
+fn done(asked: u32, count: u32, result: Result<libc::c_long, Errno>) -> (usize, Result<(), Errno>) {
+    let count = match result {
+        Ok(_) => asked,
+        Err(_) if count >= asked => 0,
+        Err(_) => count,
+    };
+    (usize::try_from(count).unwrap_or(0), result.map(drop))
+}
+
 /// Creates a map.
 ///
 /// `cpu_slots` is the number of possible CPUs; it counts for per-CPU kinds only and must be the kernel's own number.
@@ -164,6 +301,56 @@ pub(crate) fn map_create(request: &MapCreate, cpu_slots: u32) -> Result<MapFd, E
         key_bytes,
         value_bytes,
     })
+}
+
+/// The number of the map after the one with this number; `None` after the last.
+pub(crate) fn next_id(after: u32) -> Result<Option<u32>, Errno> {
+    let mut request = ObjectId {
+        id: after,
+        ..ObjectId::default()
+    };
+    // SAFETY: an `ObjectId` has no address in it.
+    match unsafe { bpf(Command::MapNextId, &mut request) } {
+        Ok(_) => Ok(Some(request.next_id)),
+        Err(Errno::ENOENT) => Ok(None),
+        Err(errno) => Err(errno),
+    }
+}
+
+/// The map with this number.
+pub(crate) fn by_id(id: u32) -> Result<OwnedFd, Errno> {
+    let mut request = ObjectId {
+        id,
+        ..ObjectId::default()
+    };
+    // SAFETY: an `ObjectId` has no address in it; the command answers with a new descriptor.
+    unsafe { bpf_descriptor(Command::MapById, &mut request) }
+}
+
+/// The types with this number, as bytes.
+pub(crate) fn types_by_id(id: u32) -> Result<Vec<u8>, Errno> {
+    let mut request = ObjectId {
+        id,
+        ..ObjectId::default()
+    };
+    // SAFETY: an `ObjectId` has no address in it; the command answers with a new descriptor.
+    let fd = unsafe { bpf_descriptor(Command::BtfById, &mut request) }?;
+    let mut bytes = Vec::new();
+    // The first question asks for the size only: it has no room for bytes.
+    for _ in 0..2 {
+        let mut reply = BtfInfoReply {
+            btf: writable(&mut bytes),
+            btf_size: u32::try_from(bytes.len()).map_err(|_| Errno::E2BIG)?,
+            ..BtfInfoReply::default()
+        };
+        let mut request = info_request(fd.as_fd(), reply.as_mut_bytes())?;
+        // SAFETY: the kernel writes at most `info_len` bytes to `reply`, and to the address in it at most `btf_size` bytes, which is
+        // the length of `bytes`; both are exclusively borrowed. The address of the name is 0.
+        unsafe { bpf(Command::ObjectInfo, &mut request) }?;
+        let size = usize::try_from(reply.btf_size).map_err(|_| Errno::E2BIG)?;
+        bytes.resize(size, 0);
+    }
+    Ok(bytes)
 }
 
 /// Whether a descriptor is a map. `BPF_OBJ_GET_INFO_BY_FD` answers about programs and links as well, in other words.

@@ -5,14 +5,12 @@
 
 use std::ffi::CString;
 use std::fs;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use twinbpf_object::abi::MapFlags;
-use twinbpf_object::{Code, Diagnosis, Errno, Error, ErrorKind, MapKind, MapSpec, Result};
+use twinbpf_object::{Code, Diagnosis, Errno, Error, ErrorKind, Result};
 
-use crate::attr::{MapInfoReply, name_text};
 use crate::facts::KernelFacts;
 use crate::map::KernelMap;
 use crate::map_fd::MapFd;
@@ -45,8 +43,7 @@ impl KernelMap {
             Err(errno) => Err(errno),
         };
         let (fd, reply) = opened.map_err(|errno| not_opened(path, errno))?;
-        let is_frozen = is_frozen(fd.as_fd());
-        Ok(Some(Self::adopt(fd, spec_of(&reply, is_frozen))))
+        Ok(Some(Self::found(fd, &reply)))
     }
 }
 
@@ -132,29 +129,6 @@ fn with_permission(diagnosis: Diagnosis, errno: Errno) -> Diagnosis {
             .help("names must not have a dot, and the folder must be writable by this user"),
         _ => diagnosis,
     }
-}
-
-fn spec_of(reply: &MapInfoReply, is_frozen: bool) -> MapSpec {
-    let mut spec = MapSpec::new(
-        &name_text(&reply.name),
-        MapKind::from_number(reply.map_type),
-        reply.key_size,
-        reply.value_size,
-        reply.max_entries,
-    );
-    spec.flags = MapFlags(reply.map_flags);
-    spec.extra = reply.map_extra;
-    spec.is_frozen = is_frozen;
-    spec
-}
-
-/// KERNEL: `struct bpf_map_info` does not say so; the descriptor's file in `/proc` does, in a line of its own.
-fn is_frozen(fd: BorrowedFd<'_>) -> bool {
-    let info = fs::read_to_string(format!("/proc/self/fdinfo/{}", fd.as_raw_fd()));
-    info.unwrap_or_default()
-        .lines()
-        .filter_map(|line| line.strip_prefix("frozen:"))
-        .any(|value| value.trim() == "1")
 }
 
 /// `BPF_FS_MAGIC`

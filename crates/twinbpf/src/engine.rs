@@ -1,10 +1,11 @@
 //! The two engines behind one type.
 
+use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use twinbpf_kernel::{Kernel, KernelBtf, KernelMap, MapContext};
 use twinbpf_object::spec::{InnerMap, Needs};
-use twinbpf_object::{Linked, MapSpec, Result, Target};
+use twinbpf_object::{Code, Diagnosis, Linked, MapSpec, Result, Target};
 use twinbpf_vm::{Vm, VmConfig, VmMap};
 
 use crate::engine_kind::EngineKind;
@@ -107,6 +108,45 @@ impl Engine {
         }
     }
 
+    /// The map of the system with this number; `None` if there is none.
+    ///
+    /// # Errors
+    ///
+    /// If a privilege is missing, or the engine is a vm, whose maps have no numbers.
+    pub fn map_by_id(&self, id: u32) -> Result<Option<RawMap>> {
+        match self {
+            Self::Kernel(_) => {
+                let map = KernelMap::by_id(id)?;
+                Ok(map.map(|map| RawMap(MapHandle::Kernel(map))))
+            }
+            Self::Vm(_) => Err(vm_has_no_ids().into()),
+        }
+    }
+
+    /// Takes a descriptor of a map: inherited, or received from another process.
+    ///
+    /// # Errors
+    ///
+    /// If it is no map, or the engine is a vm.
+    pub fn map_from_fd(&self, fd: OwnedFd) -> Result<RawMap> {
+        match self {
+            Self::Kernel(_) => Ok(RawMap(MapHandle::Kernel(KernelMap::from_fd(fd)?))),
+            Self::Vm(_) => Err(vm_has_no_ids().into()),
+        }
+    }
+
+    /// The numbers of all maps of the system, ascending.
+    ///
+    /// # Errors
+    ///
+    /// If a privilege is missing, or the engine is a vm.
+    pub fn map_ids(&self) -> Result<Vec<u32>> {
+        match self {
+            Self::Kernel(_) => KernelMap::ids(),
+            Self::Vm(_) => Err(vm_has_no_ids().into()),
+        }
+    }
+
     /// Hands an object's types to the engine, if it has any use for them.
     pub(crate) fn load_types(&self, linked: &Linked) -> Result<Option<KernelBtf>> {
         match (self, &linked.upload) {
@@ -138,6 +178,11 @@ impl Engine {
             }
         }
     }
+}
+
+pub(crate) fn vm_has_no_ids() -> Diagnosis {
+    let message = "the vm's maps belong to its process: they have neither numbers nor descriptors";
+    Diagnosis::new(Code::MAP_UNSUPPORTED, message).help("use the kernel engine")
 }
 
 /// The kernel's map behind a handle, if it is one.

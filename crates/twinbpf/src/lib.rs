@@ -42,17 +42,23 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod batch;
 mod engine;
 mod engine_kind;
+mod keyless;
 mod link;
 mod loaded;
 mod loader;
+mod lpm;
 mod map;
 mod map_error;
+mod map_info;
+mod map_value;
 mod namespace;
 mod plain_value;
 mod program;
 mod raw_map;
+mod sharing;
 mod variable;
 mod walk;
 
@@ -61,7 +67,10 @@ pub use engine_kind::EngineKind;
 pub use link::{Hook, Link, LinkStats};
 pub use loaded::{EmptySlot, LoadReport, Loaded, NotLoaded, NotLoadedReason};
 pub use loader::Loader;
+pub use lpm::LpmKey;
 pub use map::{Entries, Map};
+pub use map_info::MapInfo;
+pub use map_value::{MapValue, PerCpu, StoredValue};
 pub use namespace::PrivateNetwork;
 pub use plain_value::PlainValue;
 pub use program::Program;

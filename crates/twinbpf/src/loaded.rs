@@ -6,6 +6,7 @@ use twinbpf_object::{Code, Diagnosis, Error, MapSpec, Result, spec};
 use zerocopy::{Immutable, IntoBytes};
 
 use crate::map::Map;
+use crate::map_value::MapValue;
 use crate::program::Program;
 use crate::raw_map::RawMap;
 use crate::variable::Variable;
@@ -44,7 +45,7 @@ impl Loaded {
     /// # Errors
     ///
     /// If there is no such map, or the types do not have its sizes.
-    pub fn map<K: IntoBytes + Immutable, V>(&self, name: &str) -> Result<Map<K, V>> {
+    pub fn map<K: IntoBytes + Immutable, V: MapValue>(&self, name: &str) -> Result<Map<K, V>> {
         Map::new(self.raw_map(name)?.clone())
     }
 

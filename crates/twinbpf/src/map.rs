@@ -2,12 +2,15 @@
 
 use std::fmt;
 use std::marker::PhantomData;
+use std::ops::ControlFlow;
 
-use twinbpf_object::{Code, Diagnosis, MapKind, MapSpec, Result};
+use twinbpf_object::abi::MapFlags;
+use twinbpf_object::{Code, Diagnosis, Error, MapKind, MapSpec, Result};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use crate::engine::Engine;
 use crate::map_error::named;
+use crate::map_value::{MapValue, StoredValue, read, with_room};
 use crate::raw_map::{RawMap, UpdateMode};
 use crate::walk::RawEntries;
 
@@ -46,7 +49,7 @@ pub struct Map<K, V> {
     types: PhantomData<fn() -> (K, V)>,
 }
 
-impl<K, V> Map<K, V> {
+impl<K, V: MapValue> Map<K, V> {
     /// Creates a map without a name and without flags.
     ///
     /// # Errors
@@ -54,8 +57,12 @@ impl<K, V> Map<K, V> {
     /// If the engine refuses: a rule of the kind, a missing privilege, not enough memory.
     pub fn create(engine: &Engine, kind: MapKind, max_entries: u32) -> Result<Self> {
         let key_size = size_of_type::<K>()?;
-        let value_size = size_of_type::<V>()?;
-        let spec = MapSpec::new("", kind, key_size, value_size, max_entries);
+        let value_size = size_of_type::<V::One>()?;
+        let mut spec = MapSpec::new("", kind, key_size, value_size, max_entries);
+        if kind == MapKind::LpmTrie {
+            // The kernel insists.
+            spec.flags = MapFlags::NO_PREALLOC;
+        }
         Self::new(engine.create_map(&spec)?)
     }
 
@@ -63,26 +70,22 @@ impl<K, V> Map<K, V> {
     ///
     /// # Errors
     ///
-    /// If `K` or `V` do not have the sizes of the map, or the map keeps one value per CPU slot.
+    /// If `K` or `V` do not have the sizes of the map, or only one of map and `V` is per CPU slot.
     pub fn new(raw: RawMap) -> Result<Self> {
         let spec = raw.spec();
-        if spec.kind.is_per_cpu() {
-            let message = format!(
-                "a map of type {} keeps one value per CPU slot, `{}` is one value",
-                spec.kind,
-                std::any::type_name::<V>()
-            );
-            let diagnosis = Diagnosis::new(Code::MAP_TYPE_SIZE, message);
-            return Err(named(spec, diagnosis).help("use the raw map").into());
+        if spec.kind.is_per_cpu() != V::IS_PER_CPU {
+            return Err(other_slots::<V>(spec));
         }
         fits::<K>(spec, "key", spec.key_size)?;
-        fits::<V>(spec, "value", spec.value_size)?;
+        fits::<V::One>(spec, "value", spec.value_size)?;
         Ok(Self {
             raw,
             types: PhantomData,
         })
     }
+}
 
+impl<K, V> Map<K, V> {
     /// The map in bytes.
     pub fn raw(&self) -> &RawMap {
         &self.raw
@@ -94,56 +97,31 @@ impl<K, V> Map<K, V> {
     }
 }
 
-impl<K: IntoBytes + Immutable, V> Map<K, V> {
+impl<K: IntoBytes + Immutable, V: MapValue> Map<K, V> {
     /// A copy of the value under `key`, or `None` if the key is absent.
     ///
     /// # Errors
     ///
     /// If the engine refuses.
-    pub fn get(&self, key: &K) -> Result<Option<V>>
-    where
-        V: FromBytes,
-    {
-        match self.raw.get(key.as_bytes())? {
-            Some(bytes) => read(self.spec(), &bytes).map(Some),
-            None => Ok(None),
-        }
+    pub fn get(&self, key: &K) -> Result<Option<V>> {
+        with_room(self.raw.value_len(), |room| {
+            match self.raw.read(key.as_bytes(), room)? {
+                true => V::decode(self.spec(), room).map(Some),
+                false => Ok(None),
+            }
+        })
     }
 
-    /// Stores `value` under `key`, whether or not the key is there.
+    /// Copies the value under `key` and removes the key, in one step; `None` if it was absent.
     ///
     /// # Errors
     ///
-    /// If the map is full, an index is out of range, or the engine refuses.
-    pub fn set(&self, key: &K, value: &V) -> Result<()>
-    where
-        V: IntoBytes + Immutable,
-    {
-        self.update(key, value, UpdateMode::Any)
-    }
-
-    /// Stores `value` under a key that is not there yet.
-    ///
-    /// # Errors
-    ///
-    /// Kind [`Exists`](crate::ErrorKind::Exists) if it is; otherwise as [`Map::set`].
-    pub fn insert_new(&self, key: &K, value: &V) -> Result<()>
-    where
-        V: IntoBytes + Immutable,
-    {
-        self.update(key, value, UpdateMode::IfAbsent)
-    }
-
-    /// Stores `value` under a key that is there.
-    ///
-    /// # Errors
-    ///
-    /// Kind [`NotFound`](crate::ErrorKind::NotFound) if it is not; otherwise as [`Map::set`].
-    pub fn replace(&self, key: &K, value: &V) -> Result<()>
-    where
-        V: IntoBytes + Immutable,
-    {
-        self.update(key, value, UpdateMode::IfPresent)
+    /// If the kind of map cannot do this, or the engine refuses.
+    pub fn take(&self, key: &K) -> Result<Option<V>> {
+        let taken = self.raw.take(key.as_bytes())?;
+        taken
+            .map(|bytes| V::decode(self.spec(), &bytes))
+            .transpose()
     }
 
     /// Removes `key`; false if it was absent.
@@ -155,15 +133,74 @@ impl<K: IntoBytes + Immutable, V> Map<K, V> {
         self.raw.remove(key.as_bytes())
     }
 
-    fn update(&self, key: &K, value: &V, mode: UpdateMode) -> Result<()>
-    where
-        V: IntoBytes + Immutable,
-    {
-        self.raw.update(key.as_bytes(), value.as_bytes(), mode)
+    /// Removes many keys; the answer is how many were there.
+    ///
+    /// # Errors
+    ///
+    /// As [`Map::remove`].
+    pub fn remove_many(&self, keys: &[K]) -> Result<usize> {
+        self.raw.remove_many(keys.as_bytes())
     }
 }
 
-impl<K: FromBytes, V: FromBytes> Map<K, V> {
+impl<K: IntoBytes + Immutable, V: StoredValue> Map<K, V> {
+    /// Stores `value` under `key`, whether or not the key is there.
+    ///
+    /// # Errors
+    ///
+    /// If the map is full, an index is out of range, or the engine refuses.
+    pub fn set(&self, key: &K, value: &V) -> Result<()> {
+        self.update(key, value, UpdateMode::Any)
+    }
+
+    /// Stores `value` under a key that is not there yet.
+    ///
+    /// # Errors
+    ///
+    /// Kind [`Exists`](crate::ErrorKind::Exists) if it is; otherwise as [`Map::set`].
+    pub fn insert_new(&self, key: &K, value: &V) -> Result<()> {
+        self.update(key, value, UpdateMode::IfAbsent)
+    }
+
+    /// Stores `value` under a key that is there.
+    ///
+    /// # Errors
+    ///
+    /// Kind [`NotFound`](crate::ErrorKind::NotFound) if it is not; otherwise as [`Map::set`].
+    pub fn replace(&self, key: &K, value: &V) -> Result<()> {
+        self.update(key, value, UpdateMode::IfPresent)
+    }
+
+    /// Stores many entries, by the batch where the engine can.
+    ///
+    /// # Errors
+    ///
+    /// As [`Map::set`]; the entries before the one that was refused are stored.
+    pub fn set_many<'e>(&self, entries: impl IntoIterator<Item = (&'e K, &'e V)>) -> Result<()>
+    where
+        K: 'e,
+        V: 'e,
+    {
+        let (mut keys, mut values) = (Vec::new(), Vec::new());
+        for (key, value) in entries {
+            keys.extend_from_slice(key.as_bytes());
+            values.extend_from_slice(&value.encode(self.spec(), self.raw.value_len())?);
+            if keys.len() >= MANY_BYTES {
+                self.raw.update_many(&keys, &values, UpdateMode::Any)?;
+                keys.clear();
+                values.clear();
+            }
+        }
+        self.raw.update_many(&keys, &values, UpdateMode::Any)
+    }
+
+    fn update(&self, key: &K, value: &V, mode: UpdateMode) -> Result<()> {
+        let value = value.encode(self.spec(), self.raw.value_len())?;
+        self.raw.update(key.as_bytes(), &value, mode)
+    }
+}
+
+impl<K: FromBytes, V: MapValue> Map<K, V> {
     /// The entries, one after the other. Others may change the map meanwhile: [`RawEntries`] says what happens then.
     pub fn iter(&self) -> Entries<'_, K, V> {
         Entries {
@@ -173,17 +210,31 @@ impl<K: FromBytes, V: FromBytes> Map<K, V> {
         }
     }
 
-    /// All entries at once.
+    /// All entries at once, by the batch where the engine can.
     ///
     /// # Errors
     ///
     /// If the engine refuses.
     pub fn entries(&self) -> Result<Vec<(K, V)>> {
-        self.iter().collect()
+        let mut entries = Vec::new();
+        let mut wrong = Ok(());
+        self.raw.visit(|key, value| {
+            let entry =
+                read(self.spec(), key).and_then(|key| Ok((key, V::decode(self.spec(), value)?)));
+            match entry {
+                Ok(entry) => entries.push(entry),
+                Err(error) => {
+                    wrong = Err(error);
+                    return ControlFlow::Break(());
+                }
+            }
+            ControlFlow::Continue(())
+        })?;
+        wrong.map(|()| entries)
     }
 }
 
-impl<'a, K: FromBytes, V: FromBytes> IntoIterator for &'a Map<K, V> {
+impl<'a, K: FromBytes, V: MapValue> IntoIterator for &'a Map<K, V> {
     type Item = Result<(K, V)>;
     type IntoIter = Entries<'a, K, V>;
 
@@ -215,12 +266,16 @@ pub struct Entries<'a, K, V> {
     types: PhantomData<fn() -> (K, V)>,
 }
 
-impl<K: FromBytes, V: FromBytes> Iterator for Entries<'_, K, V> {
+impl<K: FromBytes, V: MapValue> Iterator for Entries<'_, K, V> {
     type Item = Result<(K, V)>;
 
     fn next(&mut self) -> Option<Self::Item> {
         let entry = self.raw.next()?;
-        Some(entry.and_then(|(key, value)| Ok((read(self.spec, &key)?, read(self.spec, &value)?))))
+        Some(
+            entry.and_then(|(key, value)| {
+                Ok((read(self.spec, &key)?, V::decode(self.spec, &value)?))
+            }),
+        )
     }
 }
 
@@ -229,6 +284,9 @@ impl<K, V> fmt::Debug for Entries<'_, K, V> {
         f.debug_tuple("Entries").field(&self.raw).finish()
     }
 }
+
+/// Bytes of keys that are gathered before they are handed over.
+const MANY_BYTES: usize = 1 << 18;
 
 /// A type's size as the kernel's interface counts it.
 fn size_of_type<T>() -> Result<u32> {
@@ -250,14 +308,19 @@ fn fits<T>(spec: &MapSpec, what: &str, size: u32) -> Result<()> {
     Err(named(spec, Diagnosis::new(Code::MAP_TYPE_SIZE, message)).into())
 }
 
-fn read<T: FromBytes>(spec: &MapSpec, bytes: &[u8]) -> Result<T> {
-    // `Map::new` compared the sizes, so this fails only if the map's definition lied.
-    T::read_from_bytes(bytes).map_err(|_| {
-        let message = format!(
-            "{} bytes are no `{}`",
-            bytes.len(),
-            std::any::type_name::<T>()
-        );
-        named(spec, Diagnosis::new(Code::MAP_TYPE_SIZE, message)).into()
-    })
+fn other_slots<V: MapValue>(spec: &MapSpec) -> Error {
+    let has = match spec.kind.is_per_cpu() {
+        true => "one value per CPU slot",
+        false => "one value per key",
+    };
+    let (message, help) = (
+        format!(
+            "a map of type {} keeps {has}, `{}` is something else",
+            spec.kind,
+            std::any::type_name::<V>()
+        ),
+        "per-CPU values are `PerCpu<V>`",
+    );
+    let diagnosis = Diagnosis::new(Code::MAP_TYPE_SIZE, message);
+    named(spec, diagnosis).help(help).into()
 }

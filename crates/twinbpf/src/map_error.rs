@@ -16,7 +16,13 @@ pub(crate) enum Operation {
     /// A map or program into the map that holds such.
     Put,
     Remove,
+    /// Copying out and removing in one step.
+    Take,
     Walk,
+    /// Adding a value to a map without keys.
+    Push,
+    /// Taking a value out of a map without keys, or looking at it.
+    Pop,
 }
 
 impl Operation {
@@ -26,13 +32,21 @@ impl Operation {
             Self::Update => "storing",
             Self::Put => "putting something under",
             Self::Remove => "removing",
+            Self::Take => "taking out",
             Self::Walk => "walking over the keys after",
+            Self::Push => "adding",
+            Self::Pop => "taking",
         }
     }
 }
 
 /// A diagnosis for the error number that `operation` on `key` answered.
-pub(crate) fn explain(spec: &MapSpec, operation: Operation, key: &[u8], errno: Errno) -> Error {
+pub(crate) fn explain(
+    spec: &MapSpec,
+    operation: Operation,
+    key: &[u8],
+    (errno, is_frozen): (Errno, bool),
+) -> Error {
     let shown = PlainValue::from(key);
     let diagnosis = match (operation, errno) {
         (Operation::Update | Operation::Put, Errno::E2BIG) if is_indexed(spec.kind) => {
@@ -44,7 +58,7 @@ pub(crate) fn explain(spec: &MapSpec, operation: Operation, key: &[u8], errno: E
                 ),
             )
         }
-        (Operation::Update, Errno::E2BIG | Errno::ENOSPC) => full(spec),
+        (Operation::Update | Operation::Push, Errno::E2BIG | Errno::ENOSPC) => full(spec),
         (Operation::Put, Errno::EINVAL) => unlike(spec, &shown),
         (Operation::Update, Errno::EEXIST) => exists(spec, &shown),
         (Operation::Update | Operation::Remove, Errno::ENOENT) => Diagnosis::new(
@@ -56,13 +70,21 @@ pub(crate) fn explain(spec: &MapSpec, operation: Operation, key: &[u8], errno: E
             format!("entries of a map of type {} cannot be removed", spec.kind),
         )
         .help("store zeros instead"),
-        (_, Errno::EPERM) => no_access(spec, operation, &shown),
+        (_, Errno::EPERM) => no_access(spec, (operation, &shown), is_frozen),
         (_, Errno::ENOTSUPP | Errno::EOPNOTSUPP) => Diagnosis::new(
             Code::MAP_OPERATION,
             format!(
-                "maps of type {} do not have this operation: {} a key",
+                "maps of type {} do not have this operation: {}",
                 spec.kind,
-                operation.text()
+                what(operation, "a key")
+            ),
+        )
+        .kind(ErrorKind::Unsupported),
+        (Operation::Push | Operation::Pop, Errno::EINVAL) if spec.key_size != 0 => Diagnosis::new(
+            Code::MAP_OPERATION,
+            format!(
+                "a map of type {} has keys: values are not added or taken without one",
+                spec.kind
             ),
         )
         .kind(ErrorKind::Unsupported),
@@ -70,10 +92,18 @@ pub(crate) fn explain(spec: &MapSpec, operation: Operation, key: &[u8], errno: E
             .kind(ErrorKind::Limit),
         _ => Diagnosis::new(
             Code::MAP_OPERATION,
-            format!("{} key {shown} was refused", operation.text()),
+            format!("{} was refused", what(operation, &format!("key {shown}"))),
         ),
     };
     named(spec, diagnosis).errno(errno).into()
+}
+
+/// The operation with its object: a key, or a value where there are no keys.
+fn what(operation: Operation, key: &str) -> String {
+    match operation {
+        Operation::Push | Operation::Pop => format!("{} a value", operation.text()),
+        _ => format!("{} {key}", operation.text()),
+    }
 }
 
 /// KERNEL: 6.18 answers EINVAL to a map that differs from the template, and to a program of another type than the first.
@@ -151,10 +181,17 @@ fn exists(spec: &MapSpec, key: &PlainValue) -> Diagnosis {
     }
 }
 
-fn no_access(spec: &MapSpec, operation: Operation, key: &PlainValue) -> Diagnosis {
+fn no_access(
+    spec: &MapSpec,
+    (operation, key): (Operation, &PlainValue),
+    is_frozen: bool,
+) -> Diagnosis {
     let diagnosis = Diagnosis::new(
         Code::MAP_OPERATION,
-        format!("{} key {key} is not permitted", operation.text()),
+        format!(
+            "{} is not permitted",
+            what(operation, &format!("key {key}"))
+        ),
     )
     .kind(ErrorKind::Permission);
     let flag = [
@@ -174,6 +211,10 @@ fn no_access(spec: &MapSpec, operation: Operation, key: &PlainValue) -> Diagnosi
         None if spec.is_frozen => diagnosis
             .fact("frozen", "when the object was loaded")
             .help("set constants before loading: `Object::set_variable`"),
-        None => diagnosis.help("the map may be frozen, which forbids user space to write it"),
+        None if is_frozen => diagnosis.fact(
+            "frozen",
+            "since somebody froze it: only programs may write it",
+        ),
+        None => diagnosis,
     }
 }

@@ -4,7 +4,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::path::Path;
 
 use twinbpf_kernel::KernelMap;
-use twinbpf_object::{Code, Diagnosis, Errno, MapSpec, Result};
+use twinbpf_object::{Code, Diagnosis, Errno, Error, MapSpec, Result};
 use twinbpf_vm::VmMap;
 
 use crate::engine_kind::EngineKind;
@@ -52,7 +52,7 @@ pub enum UpdateMode {
 }
 
 impl UpdateMode {
-    fn flags(self) -> u64 {
+    pub(crate) fn flags(self) -> u64 {
         match self {
             Self::Any => 0,
             Self::IfAbsent => 1,
@@ -60,6 +60,9 @@ impl UpdateMode {
         }
     }
 }
+
+/// `BPF_F_LOCK`
+const LOCK: u64 = 4;
 
 impl RawMap {
     /// The definition it was created from.
@@ -107,13 +110,41 @@ impl RawMap {
     ///
     /// If key or buffer have the wrong length, or the engine refuses.
     pub fn read(&self, key: &[u8], value: &mut [u8]) -> Result<bool> {
+        self.read_flagged(key, value, 0)
+    }
+
+    /// As [`RawMap::read`], holding the spin lock in the value, so that no program is in the middle of changing it.
+    ///
+    /// # Errors
+    ///
+    /// As [`RawMap::read`]; or if values have no spin lock.
+    pub fn read_locked(&self, key: &[u8], value: &mut [u8]) -> Result<bool> {
+        self.read_flagged(key, value, LOCK)
+    }
+
+    fn read_flagged(&self, key: &[u8], value: &mut [u8], flags: u64) -> Result<bool> {
         self.check_key(key)?;
         self.check_value(value)?;
         let result = match &self.0 {
-            MapHandle::Kernel(map) => map.lookup(key, value),
-            MapHandle::Vm(map) => map.lookup(key, value),
+            MapHandle::Kernel(map) => map.lookup_with(key, value, flags),
+            MapHandle::Vm(map) => map.lookup_with(key, value, flags),
         };
         self.present(Operation::Lookup, key, result)
+    }
+
+    /// Copies the value under `key` and removes the key, in one step; `None` if the key is absent.
+    ///
+    /// # Errors
+    ///
+    /// If the key has the wrong length, the kind of map cannot do this, or the engine refuses.
+    pub fn take(&self, key: &[u8]) -> Result<Option<Vec<u8>>> {
+        self.check_key(key)?;
+        let mut value = vec![0; self.value_len()];
+        let result = match &self.0 {
+            MapHandle::Kernel(map) => map.take(key, &mut value, 0),
+            MapHandle::Vm(map) => map.take(key, &mut value, 0),
+        };
+        Ok(self.present(Operation::Take, key, result)?.then_some(value))
     }
 
     /// Stores `value` under `key`.
@@ -122,11 +153,24 @@ impl RawMap {
     ///
     /// If a length is wrong, the condition of `mode` does not hold, the map is full, or the engine refuses.
     pub fn update(&self, key: &[u8], value: &[u8], mode: UpdateMode) -> Result<()> {
+        self.update_flagged(key, value, mode.flags())
+    }
+
+    /// As [`RawMap::update`], holding the spin lock in the value that is there; the lock itself is left as it is.
+    ///
+    /// # Errors
+    ///
+    /// As [`RawMap::update`]; or if values have no spin lock.
+    pub fn update_locked(&self, key: &[u8], value: &[u8], mode: UpdateMode) -> Result<()> {
+        self.update_flagged(key, value, mode.flags() | LOCK)
+    }
+
+    fn update_flagged(&self, key: &[u8], value: &[u8], flags: u64) -> Result<()> {
         self.check_key(key)?;
         self.check_value(value)?;
         let result = match &self.0 {
-            MapHandle::Kernel(map) => map.update(key, value, mode.flags()),
-            MapHandle::Vm(map) => map.update(key, value, mode.flags()),
+            MapHandle::Kernel(map) => map.update(key, value, flags),
+            MapHandle::Vm(map) => map.update(key, value, flags),
         };
         result.map_err(|errno| self.explain(Operation::Update, key, errno))
     }
@@ -208,7 +252,7 @@ impl RawMap {
         self.check_length("key", self.key_len(), key.len())
     }
 
-    fn check_value(&self, value: &[u8]) -> Result<()> {
+    pub(crate) fn check_value(&self, value: &[u8]) -> Result<()> {
         self.check_length("value", self.value_len(), value.len())
     }
 
@@ -220,7 +264,12 @@ impl RawMap {
     }
 
     /// Absence is an answer, not an error.
-    fn present(&self, operation: Operation, key: &[u8], result: Result<(), Errno>) -> Result<bool> {
+    pub(crate) fn present(
+        &self,
+        operation: Operation,
+        key: &[u8],
+        result: Result<(), Errno>,
+    ) -> Result<bool> {
         match result {
             Ok(()) => Ok(true),
             Err(Errno::ENOENT) => Ok(false),
@@ -228,8 +277,10 @@ impl RawMap {
         }
     }
 
-    fn explain(&self, operation: Operation, key: &[u8], errno: Errno) -> twinbpf_object::Error {
-        map_error::explain(self.spec(), operation, key, errno)
+    pub(crate) fn explain(&self, operation: Operation, key: &[u8], errno: Errno) -> Error {
+        // A map may have been frozen after it was created, by anybody.
+        let is_frozen = errno == Errno::EPERM && self.is_frozen();
+        map_error::explain(self.spec(), operation, key, (errno, is_frozen))
     }
 }
 

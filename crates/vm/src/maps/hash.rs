@@ -448,6 +448,18 @@ impl Behaviour for Hash {
         }
     }
 
+    fn take(&self, key: &[u8], value: &mut [u8]) -> Result<(), Errno> {
+        let key = self.key(key);
+        let locked = self.lock(self.bucket_of(&key));
+        let slot = self.find(locked.bucket, &key).ok_or(Errno::ENOENT)?;
+        let offset = offset_of(slot, self.slot_bytes);
+        let copied = self.values.host().copy_out(offset, value);
+        self.unlink(locked.bucket, slot);
+        drop(locked);
+        self.slots().give_back(slot, false);
+        copied.ok_or(Errno::EFAULT)
+    }
+
     fn delete(&self, key: &[u8]) -> Result<(), Errno> {
         let key = self.key(key);
         let locked = self.lock(self.bucket_of(&key));

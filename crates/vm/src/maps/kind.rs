@@ -61,6 +61,11 @@ pub(super) trait Behaviour: fmt::Debug + Send + Sync {
         Err(Errno::ENOTSUPP)
     }
 
+    /// Copies the value under `key` out and removes the key, in one step.
+    fn take(&self, _key: &[u8], _value: &mut [u8]) -> Result<(), Errno> {
+        Err(Errno::ENOTSUPP)
+    }
+
     /// Writes the key after `key` into `next`.
     fn next_key(&self, _key: Option<&[u8]>, _next: &mut [u8]) -> Result<(), Errno> {
         Err(Errno::ENOTSUPP)

@@ -21,6 +21,7 @@ mod trie;
 
 use std::any::Any;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use twinbpf_object::abi::MapFlags;
@@ -83,6 +84,8 @@ struct Inner {
     handles: Arc<Handles>,
     /// Bytes of a value as callers see it: of all CPU slots together.
     value_bytes: usize,
+    /// Whether only programs may write it, from some moment on.
+    is_frozen: AtomicBool,
     storage: Storage,
 }
 
@@ -179,6 +182,7 @@ impl VmMap {
             handle,
             handles: Arc::clone(around.handles),
             value_bytes: value_bytes.ok_or(Errno::ENOMEM)?,
+            is_frozen: AtomicBool::new(spec.is_frozen),
             storage,
         }))))))
     }
@@ -244,19 +248,56 @@ impl VmMap {
         self.behaviour().delete(key)
     }
 
-    /// Copies the next element of a queue or stack into `value` and removes it.
+    /// As [`lookup`](Self::lookup), with the kernel's flags.
     ///
     /// # Errors
     ///
-    /// `ENOENT` if it is empty, `EINVAL` if the size is wrong, `ENOTSUPP` for other kinds, `EPERM`.
-    pub fn pop(&self, value: &mut [u8]) -> Result<(), Errno> {
+    /// As [`lookup`](Self::lookup); `EINVAL` for every flag: values have no spin locks that callers could take.
+    pub fn lookup_with(&self, key: &[u8], value: &mut [u8], flags: u64) -> Result<(), Errno> {
+        if flags & !LOCK != 0 {
+            return Err(Errno::EINVAL);
+        }
+        self.live().allow(MapFlags::WRONLY)?;
+        if flags != 0 {
+            return Err(Errno::EINVAL);
+        }
+        self.lookup(key, value)
+    }
+
+    /// Copies the value under `key` into `value` and removes the key, in one step; of a queue or stack, takes the next element.
+    ///
+    /// # Errors
+    ///
+    /// `ENOENT` if there is no such key, `EINVAL` if a size is wrong or for every flag, `ENOTSUPP` for kinds without this,
+    /// `EPERM`.
+    pub fn take(&self, key: &[u8], value: &mut [u8], flags: u64) -> Result<(), Errno> {
+        if flags & !LOCK != 0 {
+            return Err(Errno::EINVAL);
+        }
         self.live().allow_writing()?;
         self.live().allow(MapFlags::WRONLY)?;
-        self.live().check_sizes(0, Some(value.len()))?;
-        self.live().pop(true, |element| {
-            value.copy_from_slice(element);
-            Ok(())
-        })
+        self.live().check_sizes(key.len(), Some(value.len()))?;
+        if flags != 0 {
+            return Err(Errno::EINVAL);
+        }
+        self.behaviour().take(key, value)
+    }
+
+    /// Forbids callers to write the map from now on; programs still may.
+    ///
+    /// # Errors
+    ///
+    /// `EPERM` if callers may not write it anyway.
+    pub fn freeze(&self) -> Result<(), Errno> {
+        // KERNEL: freezing is for those who may write, so a second time is EPERM (6.18).
+        self.live().allow_writing()?;
+        self.live().0.is_frozen.store(true, Ordering::Release);
+        Ok(())
+    }
+
+    /// Whether callers may not write it any more.
+    pub fn is_frozen(&self) -> bool {
+        self.live().is_frozen()
     }
 
     /// Puts a map into a map of maps.
@@ -585,9 +626,14 @@ impl LiveMap {
         }
     }
 
+    /// Whether callers may not write it any more.
+    pub(crate) fn is_frozen(&self) -> bool {
+        self.0.is_frozen.load(Ordering::Acquire)
+    }
+
     /// KERNEL: a frozen map answers as one created with `BPF_F_RDONLY` (6.18).
     fn allow_writing(&self) -> Result<(), Errno> {
-        if self.0.spec.is_frozen {
+        if self.is_frozen() {
             return Err(Errno::EPERM);
         }
         self.allow(MapFlags::RDONLY)

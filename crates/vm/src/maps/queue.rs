@@ -82,6 +82,13 @@ impl Behaviour for Queue {
         self.push(value, flags)
     }
 
+    fn take(&self, _: &[u8], value: &mut [u8]) -> Result<(), Errno> {
+        self.take(true, |element| {
+            value.copy_from_slice(element);
+            Ok(())
+        })
+    }
+
     fn delete(&self, _: &[u8]) -> Result<(), Errno> {
         Err(Errno::EINVAL)
     }

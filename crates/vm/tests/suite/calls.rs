@@ -456,7 +456,7 @@ fn queues_and_stacks_give_elements_back_in_their_order() {
             assert_eq!(run(&vm, &program), expected, "{kind}");
             let mut value = [0; 8];
             let mut left = Vec::new();
-            while elements.pop(&mut value).is_ok() {
+            while elements.take(&[], &mut value, 0).is_ok() {
                 left.push(u64::from_ne_bytes(value));
             }
             let expected = if kind == MapKind::Queue {

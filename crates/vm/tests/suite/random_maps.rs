@@ -58,7 +58,7 @@ impl Engine {
             }
         }
         let mut value = [0; 16];
-        while self.maps[QUEUE].pop(&mut value) != Err(Errno::ENOENT) {
+        while self.maps[QUEUE].take(&[], &mut value, 0) != Err(Errno::ENOENT) {
             seen.push(value.to_vec());
         }
         let mut keep = |record: &[u8]| {
