@@ -155,6 +155,7 @@ const MODULES: &[(&str, &[Row])] = &[
             ("surroundings", &["config", "trace"]),
             ("maps", &["handles", "semantics", "window"]),
             ("held", &["maps"]),
+            ("machine", &["window"]),
             ("packet", &[]),
             (
                 "run",
@@ -164,6 +165,7 @@ const MODULES: &[(&str, &[Row])] = &[
                     "fault",
                     "handles",
                     "held",
+                    "machine",
                     "maps",
                     "packet",
                     "provenance",
@@ -192,6 +194,7 @@ const MODULES: &[(&str, &[Row])] = &[
                     "config",
                     "fault",
                     "helpers",
+                    "machine",
                     "maps",
                     "run",
                     "semantics",
@@ -237,8 +240,8 @@ const MODULES: &[(&str, &[Row])] = &[
             (
                 "worker",
                 &[
-                    "config", "context", "execute", "fault", "held", "program", "run", "shared",
-                    "window",
+                    "config", "context", "execute", "fault", "held", "machine", "program", "run",
+                    "shared", "window",
                 ],
             ),
             (

@@ -55,7 +55,7 @@ pub(crate) fn interpret(
     arguments: [Value; 5],
 ) -> Result<Value, Ended> {
     let mut machine = Machine {
-        below: run.depth,
+        below: run.depth(),
         run,
         registers: [Value::NOTHING; 11],
         frames: Vec::new(),
@@ -230,7 +230,7 @@ impl Machine<'_, '_> {
             }
             Operation::Call(Call::Helper(code::TAIL_CALL)) => {
                 let arguments = self.arguments(TAIL_CALL_ARGUMENTS)?;
-                self.run.depth = self.below + self.frames.len();
+                self.run.set_depth(self.below + self.frames.len());
                 let returned = self.run.tail_call(&arguments)?;
                 self.forget_arguments();
                 self.registers[0] = returned.unwrap_or(Value::number(run::NO_TAIL_CALL));
@@ -476,7 +476,7 @@ impl Machine<'_, '_> {
         let row = helpers::position(number).and_then(|position| helpers::TABLE.get(position));
         let row = row.ok_or(FaultKind::Unsupported("this helper"))?;
         let arguments = self.arguments(row.arguments)?;
-        self.run.depth = self.below + self.frames.len();
+        self.run.set_depth(self.below + self.frames.len());
         self.registers[0] = (row.call)(self.run, &arguments)?;
         self.forget_arguments();
         Ok(())
@@ -559,7 +559,7 @@ impl Machine<'_, '_> {
         self.registers[6..10].copy_from_slice(&frame.saved);
         self.forget_arguments();
         self.frame = frame.number;
-        self.run.loops_left = frame.loops_left;
+        self.run.machine.loops = frame.loops_left;
         self.enter_frame();
         Next::At(frame.return_to)
     }

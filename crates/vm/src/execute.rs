@@ -44,7 +44,7 @@ pub(crate) fn enter(
     callee: Callee<'_>,
     arguments: [Returned; 5],
 ) -> Result<Returned, FaultKind> {
-    let depth = run.depth;
+    let depth = run.depth();
     let result = match callee {
         Callee::Function(start) => {
             let program: &Program = run
@@ -62,7 +62,7 @@ pub(crate) fn enter(
         }
         Callee::Program(program) => replace(run, program, arguments),
     };
-    run.depth = depth;
+    run.set_depth(depth);
     result
 }
 
@@ -75,35 +75,20 @@ fn replace(
     let callee: &Program = program
         .downcast_ref()
         .ok_or(FaultKind::Unsupported("this program"))?;
+    let outer_end = run.ended_in.take();
     let mut inner = Run {
+        standing: &mut *run.standing,
         maps: callee.maps(),
         program: callee,
-        random: &mut *run.random,
-        looked_up: std::mem::take(&mut run.looked_up),
-        held: std::mem::take(&mut run.held),
-        tracked: run.tracked.take(),
-        ended_in: None,
         ..*run
     };
     let result = execute(&mut inner, callee, 0, arguments);
-    let Run {
-        packet,
-        budget_left,
-        loops_left,
-        tail_calls,
-        looked_up,
-        held,
-        tracked,
-        ended_in,
-        ..
-    } = inner;
-    (run.packet, run.budget_left, run.loops_left) = (packet, budget_left, loops_left);
-    (run.looked_up, run.held, run.tracked) = (looked_up, held, tracked);
-    run.tail_calls = tail_calls;
+    run.packet = inner.packet;
     result.map_err(|(at, kind)| {
-        let mut ended_in = ended_in.unwrap_or(EndedIn { program: None, at });
+        let innermost = run.ended_in.take();
+        let mut ended_in = innermost.unwrap_or(EndedIn { program: None, at });
         ended_in.program.get_or_insert_with(|| Arc::clone(program));
-        run.ended_in = Some(ended_in);
+        run.ended_in = outer_end.or(Some(ended_in));
         kind
     })
 }

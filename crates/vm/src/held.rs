@@ -23,8 +23,17 @@ impl Held {
     }
 }
 
-impl Drop for Held {
-    fn drop(&mut self) {
+impl Held {
+    /// Gives everything back.
+    #[inline(always)]
+    pub(crate) fn give_back(&mut self) {
+        if self.lock.is_some() || !self.records.is_empty() {
+            self.give_back_all();
+        }
+    }
+
+    #[cold]
+    fn give_back_all(&mut self) {
         if let Some((_, word)) = self.lock.take() {
             // The view has the four bytes that were locked through it, so storing cannot fail.
             let _ = word.store_u32(0, 0);
@@ -34,5 +43,11 @@ impl Drop for Held {
                 ring.commit(record, true, 0);
             }
         }
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.give_back();
     }
 }

@@ -32,7 +32,7 @@ pub(crate) fn interpret(run: &mut Run<'_>, program: &Program, start: usize, argu
     let code: &[Op] = &program.code;
     let mut registers: Registers = [0; 16];
     let mut frames: Vec<Frame> = Vec::new();
-    let below = run.depth;
+    let below = run.depth();
     registers[1..=5].copy_from_slice(&arguments);
     registers[10] = run.stack_top(below);
     let mut pc = start;
@@ -256,14 +256,14 @@ pub(crate) fn interpret(run: &mut Run<'_>, program: &Program, start: usize, argu
                 let [_, r1, r2, r3, r4, r5, ..] = registers;
                 let arguments = Arguments { values: [r1, r2, r3, r4, r5], provenance: None };
                 let helper = program.helper(op.imm);
-                run.depth = below + frames.len();
+                run.set_depth(below + frames.len());
                 registers[0] = helper(run, &arguments).map_err(|kind| (at, kind))?.value;
                 clear_arguments(&mut registers);
             }
             Opcode::TailCall => {
                 let [_, r1, r2, r3, r4, r5, ..] = registers;
                 let arguments = Arguments { values: [r1, r2, r3, r4, r5], provenance: None };
-                run.depth = below + frames.len();
+                run.set_depth(below + frames.len());
                 let returned = run.tail_call(&arguments).map_err(|kind| (at, kind))?;
                 clear_arguments(&mut registers);
                 match returned {
@@ -311,7 +311,7 @@ fn leave(
     };
     registers[6..10].copy_from_slice(&frame.saved);
     *pc = frame.return_to;
-    run.loops_left = frame.loops_left;
+    run.machine.loops = frame.loops_left;
     true
 }
 

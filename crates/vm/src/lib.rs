@@ -29,6 +29,7 @@ mod jit;
 #[path = "jit_absent.rs"]
 mod jit;
 pub mod live;
+mod machine;
 mod maps;
 mod packet;
 mod program;

@@ -1,6 +1,7 @@
 //! One run of one program: its window, stack, packet, budget; what both interpreters and all helpers work on.
 
 use std::any::Any;
+use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering, fence};
 
@@ -13,6 +14,7 @@ use crate::context::{ContextView, PacketPointer};
 use crate::fault::FaultKind;
 use crate::handles::FIRST_FUNCTION_HANDLE;
 use crate::held::Held;
+use crate::machine::{MAY_GOTO_LOOPS, Machine};
 use crate::maps::LiveMap;
 pub(crate) use crate::packet::Packet;
 use crate::provenance::{Provenance, Tracked};
@@ -26,8 +28,6 @@ pub(crate) const STACK_BYTES: u32 = 512;
 pub(crate) const MAX_FRAMES: usize = 8;
 /// KERNEL: most tail calls in a run (`MAX_TAIL_CALL_CNT`, 6.18).
 const MAX_TAIL_CALLS: u32 = 33;
-/// How often `may_goto` goes on. KERNEL: `BPF_MAX_LOOPS`, 8 Mi (`Documentation/bpf/bpf_iterators`, 6.12).
-pub(crate) const MAY_GOTO_LOOPS: u64 = 8 << 20;
 
 /// What `bpf_tail_call` answers when it did not happen.
 pub(crate) const NO_TAIL_CALL: u64 = 0_u64.wrapping_sub(2);
@@ -37,29 +37,35 @@ const LINK_LAYER_OFFSET: i32 = -0x20_0000;
 /// Offset of the network header in a packet load (`SKF_NET_OFF`, `linux/filter.h`).
 const NETWORK_OFFSET: i32 = -0x10_0000;
 
-/// The state of one run.
+/// The state of one run. What its worker keeps from run to run is reached through it, as if it were its own.
 pub(crate) struct Run<'w> {
+    pub(crate) standing: &'w mut Standing,
     pub(crate) window: &'w Window,
     pub(crate) surroundings: &'w Surroundings,
     /// The maps that the program refers to.
     pub(crate) maps: &'w [LiveMap],
     /// The program itself; its type is known further up.
     pub(crate) program: &'w (dyn Any + Send + Sync),
+    pub(crate) context: ContextView,
+    pub(crate) packet: Option<Packet>,
+}
+
+/// What a worker keeps from run to run, so that a run starts with little to write.
+///
+/// INVARIANT: between runs nothing is held, looked up or tracked, and there is no fault.
+#[derive(Debug)]
+pub(crate) struct Standing {
+    /// What compiled code works with.
+    pub(crate) machine: Machine,
     /// Runs a function or program on the same stack, packet and budget.
     pub(crate) enter: Enter,
     pub(crate) executor: Executor,
     /// The worker's number: the CPU a program sees.
     pub(crate) slot: u32,
-    pub(crate) context: ContextView,
-    pub(crate) packet: Option<Packet>,
-    pub(crate) random: &'w mut u64,
+    pub(crate) random: u64,
     pub(crate) stack: u32,
-    pub(crate) abort: &'w AtomicBool,
+    pub(crate) abort: Arc<AtomicBool>,
     pub(crate) budget: u64,
-    pub(crate) budget_left: u64,
-    pub(crate) loops_left: u64,
-    /// Functions below the present one. Executors write it before they call a helper.
-    pub(crate) depth: usize,
     pub(crate) tail_calls: u32,
     /// Maps that the run looked up in maps of maps.
     pub(crate) looked_up: Vec<LiveMap>,
@@ -69,6 +75,48 @@ pub(crate) struct Run<'w> {
     pub(crate) tracked: Option<Box<Tracked>>,
     /// Where an inner function or program ended abnormally.
     pub(crate) ended_in: Option<EndedIn>,
+    /// Why compiled code has to end.
+    pub(crate) fault: Option<FaultKind>,
+}
+
+impl Standing {
+    /// At the start of a run.
+    #[inline(always)]
+    pub(crate) fn start(&mut self) {
+        self.machine.start(self.budget);
+        self.tail_calls = 0;
+    }
+
+    /// At the end of a run, while its memory cannot go away yet.
+    #[inline(always)]
+    pub(crate) fn end(&mut self) {
+        self.held.give_back();
+        if !self.looked_up.is_empty() || self.tracked.is_some() {
+            self.forget();
+        }
+    }
+
+    #[cold]
+    fn forget(&mut self) {
+        self.looked_up.clear();
+        self.tracked = None;
+    }
+}
+
+impl Deref for Run<'_> {
+    type Target = Standing;
+
+    #[inline(always)]
+    fn deref(&self) -> &Standing {
+        self.standing
+    }
+}
+
+impl DerefMut for Run<'_> {
+    #[inline(always)]
+    fn deref_mut(&mut self) -> &mut Standing {
+        self.standing
+    }
 }
 
 /// Runs a function of the present program, or another program, with these arguments.
@@ -139,13 +187,19 @@ impl<'w> Run<'w> {
         u64::from(self.stack) + frames * u64::from(STACK_BYTES)
     }
 
-    /// Pays for `insns` instructions and looks at the abort flag.
+    /// Pays for `insns` instructions, and looks at the abort flag now and then.
     #[inline(always)]
     pub(crate) fn charge(&mut self, insns: usize) -> Result<(), FaultKind> {
-        let insns = insns as u64;
-        match self.budget_left.checked_sub(insns) {
-            Some(left) => self.budget_left = left,
-            None => return Err(FaultKind::Budget { insns: self.budget }),
+        if self.machine.pay(insns as u64) {
+            return Ok(());
+        }
+        self.charge_rest(insns as u64)
+    }
+
+    #[cold]
+    fn charge_rest(&mut self, insns: u64) -> Result<(), FaultKind> {
+        if !self.machine.pay_from_rest(insns) {
+            return Err(FaultKind::Budget { insns: self.budget });
         }
         if self.abort.load(Ordering::Relaxed) {
             return Err(FaultKind::Aborted);
@@ -153,11 +207,23 @@ impl<'w> Run<'w> {
         Ok(())
     }
 
+    /// Functions below the present one. Executors say it before they call a helper.
+    #[inline(always)]
+    pub(crate) fn depth(&self) -> usize {
+        self.machine.depth as usize
+    }
+
+    /// Says how many functions are below the present one.
+    #[inline(always)]
+    pub(crate) fn set_depth(&mut self, depth: usize) {
+        self.machine.depth = u32::try_from(depth).unwrap_or(u32::MAX);
+    }
+
     /// One `may_goto`: false when its loops are used up.
     pub(crate) fn may_go_on(&mut self) -> bool {
-        match self.loops_left.checked_sub(1) {
+        match self.machine.loops.checked_sub(1) {
             Some(left) => {
-                self.loops_left = left;
+                self.machine.loops = left;
                 true
             }
             None => false,
@@ -168,12 +234,7 @@ impl<'w> Run<'w> {
     ///
     /// KERNEL: every function counts for itself, from its call on (6.18).
     pub(crate) fn enter_loops(&mut self) -> u64 {
-        std::mem::replace(&mut self.loops_left, MAY_GOTO_LOOPS)
-    }
-
-    /// Loops that a fresh run may do with `may_goto`.
-    pub(crate) fn fresh_loops() -> u64 {
-        MAY_GOTO_LOOPS
+        std::mem::replace(&mut self.machine.loops, MAY_GOTO_LOOPS)
     }
 
     /// An atomic operation. The answer is the old value and whether it goes into `r0`, if it goes anywhere.
@@ -360,7 +421,7 @@ impl<'w> Run<'w> {
     /// Too many nested calls.
     pub(crate) fn scratch(&self) -> Result<(u32, SharedBytes), FaultKind> {
         let depth =
-            u32::try_from(self.depth.min(MAX_FRAMES - 1)).map_err(|_| FaultKind::CallDepth)?;
+            u32::try_from(self.depth().min(MAX_FRAMES - 1)).map_err(|_| FaultKind::CallDepth)?;
         let frames = u32::try_from(MAX_FRAMES).map_err(|_| FaultKind::CallDepth)?;
         let address = self.stack + (frames + depth) * STACK_BYTES;
         let place = self
@@ -424,14 +485,15 @@ impl<'w> Run<'w> {
         start: usize,
         arguments: [Returned; 5],
     ) -> Result<u64, FaultKind> {
-        if self.depth + 1 >= MAX_FRAMES {
+        let depth = self.depth();
+        if depth + 1 >= MAX_FRAMES {
             return Err(FaultKind::CallDepth);
         }
-        self.depth += 1;
+        self.set_depth(depth + 1);
         let loops_left = self.enter_loops();
         let result = (self.enter)(self, Callee::Function(start), arguments);
-        self.loops_left = loops_left;
-        self.depth -= 1;
+        self.machine.loops = loops_left;
+        self.set_depth(depth);
         result.map(|returned| returned.value)
     }
 
@@ -469,7 +531,7 @@ impl<'w> Run<'w> {
         };
         let loops_left = self.enter_loops();
         let result = (self.enter)(self, Callee::Program(&program), handed_over);
-        self.loops_left = loops_left;
+        self.machine.loops = loops_left;
         result.map(Some)
     }
 

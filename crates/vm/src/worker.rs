@@ -6,12 +6,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use twinbpf_object::{Code, Diagnosis, Errno, Error, InsnIndex, Result};
 
+use crate::config::Executor;
 use crate::context::{BYTES, ContextLayout, ContextView};
 use crate::execute::{enter, execute};
 use crate::fault::{Ended, Fault, FaultKind};
 use crate::held::Held;
+use crate::machine::Machine;
 use crate::program::{Program, VmProgram};
-use crate::run::{MAX_FRAMES, Packet, Returned, Run, STACK_BYTES};
+use crate::run::{MAX_FRAMES, Packet, Returned, Run, STACK_BYTES, Standing};
 use crate::shared::Shared;
 use crate::window::{Extent, ProgramAccess, Runner};
 
@@ -30,11 +32,11 @@ pub struct Worker {
     vm: Arc<Shared>,
     slot: u32,
     runner: Arc<Runner>,
-    stack: Extent,
+    /// Its address is in `standing`.
+    _stack: Extent,
     pub(crate) packet: Extent,
     pub(crate) context: Extent,
-    abort: Arc<AtomicBool>,
-    random: u64,
+    standing: Standing,
 }
 
 /// How a run ended that ended well.
@@ -77,16 +79,30 @@ impl Worker {
             no_room(errno)
         })?;
         let runner = vm.window.runner();
-        let random = vm.random_start(slot);
+        let standing = Standing {
+            machine: Machine::new(&vm.window, slot),
+            enter,
+            executor: vm.config.executor,
+            slot,
+            random: vm.random_start(slot),
+            stack: stack.start(),
+            abort: Arc::default(),
+            budget: vm.config.budget_insns,
+            tail_calls: 0,
+            looked_up: Vec::new(),
+            held: Held::default(),
+            tracked: None,
+            ended_in: None,
+            fault: None,
+        };
         Ok(Self {
             vm,
             slot,
             runner,
-            stack,
+            _stack: stack,
             packet,
             context,
-            abort: Arc::default(),
-            random,
+            standing,
         })
     }
 
@@ -97,7 +113,7 @@ impl Worker {
 
     /// A handle that ends this worker's run from another thread.
     pub fn abort_handle(&self) -> AbortHandle {
-        AbortHandle(Arc::clone(&self.abort))
+        AbortHandle(Arc::clone(&self.standing.abort))
     }
 
     /// Runs a program on a context of plain bytes, which the program may change; the changes come back.
@@ -106,18 +122,45 @@ impl Worker {
     ///
     /// If the context is longer than 4,096 bytes, or the run ends abnormally.
     pub fn run(&mut self, program: &VmProgram, context: &mut [u8]) -> Result<u64> {
-        let area = self.context.host();
-        area.copy_in(0, context)
-            .filter(|()| context.len() <= area.len())
-            .ok_or_else(|| too_long(context.len()))?;
-        let len = u32::try_from(context.len()).map_err(|_| too_long(context.len()))?;
-        let result = self.execute(program, (&BYTES, len), None)?.value;
-        area.copy_out(0, context)
+        if context.is_empty() {
+            return self.run_laid_out(program, 0);
+        }
+        self.lay_out(context)?;
+        let result = self.run_laid_out(program, context.len())?;
+        self.context
+            .host()
+            .copy_out(0, context)
             .ok_or_else(|| too_long(context.len()))?;
         Ok(result)
     }
 
+    /// Writes plain bytes to where programs find their context, for [`Worker::run_laid_out`].
+    ///
+    /// # Errors
+    ///
+    /// If they are more than 4,096.
+    pub fn lay_out(&mut self, context: &[u8]) -> Result<()> {
+        let area = self.context.host();
+        area.copy_in(0, context)
+            .filter(|()| context.len() <= area.len())
+            .ok_or_else(|| too_long(context.len()))
+    }
+
+    /// Runs a program on the `len` bytes of context that are laid out, as the last run left them; nothing is copied.
+    ///
+    /// # Errors
+    ///
+    /// If the context is longer than 4,096 bytes, or the run ends abnormally.
+    pub fn run_laid_out(&mut self, program: &VmProgram, len: usize) -> Result<u64> {
+        let context_len = u32::try_from(len).unwrap_or(u32::MAX);
+        if context_len > CONTEXT_BYTES {
+            return Err(too_long(len));
+        }
+        Ok(self.execute(program, (&BYTES, context_len), None)?.value)
+    }
+
     /// Runs a program whose context and packet a hook has laid out.
+    #[inline]
     pub(crate) fn execute(
         &mut self,
         program: &VmProgram,
@@ -126,71 +169,54 @@ impl Worker {
     ) -> std::result::Result<Outcome, Fault> {
         let program: &Program = &program.0;
         let is_outermost = self.vm.window.enter(&self.runner);
+        self.standing.start();
         let mut run = Run {
+            standing: &mut self.standing,
             window: &self.vm.window,
             surroundings: &self.vm.surroundings,
             maps: program.maps(),
             program,
-            enter,
-            executor: self.vm.config.executor,
-            slot: self.slot,
             context: ContextView {
                 address: self.context.start(),
                 layout,
             },
             packet,
-            random: &mut self.random,
-            stack: self.stack.start(),
-            abort: &self.abort,
-            budget: self.vm.config.budget_insns,
-            budget_left: self.vm.config.budget_insns,
-            loops_left: Run::fresh_loops(),
-            depth: 0,
-            tail_calls: 0,
-            looked_up: Vec::new(),
-            held: Held::default(),
-            tracked: None,
-            ended_in: None,
         };
-        let context = Returned::object(run.context.address, context_len, layout.name);
-        let mut arguments = [Returned::NOTHING; 5];
-        arguments[0] = context;
-        // A helper that panics must not take the host down. What it did up to then stays, which is what a fault does too.
-        let ended = catch_unwind(AssertUnwindSafe(|| {
-            execute(&mut run, program, 0, arguments)
-        }));
-        let result = ended.unwrap_or(Err((0, FaultKind::Panicked)));
-        let Run {
-            packet,
-            ended_in,
-            held,
-            ..
-        } = run;
+        let result = match (run.executor, program.compiled()) {
+            // What it calls back catches panics itself.
+            (Executor::Jit, Some(compiled)) => {
+                let context = u64::from(run.context.address);
+                compiled.run(&mut run, context)
+            }
+            _ => interpret(&mut run, program, (context_len, layout.name)),
+        };
         // Before the run is announced as over: the lock lies in memory that may go away then.
-        drop(held);
+        let packet = run.packet;
+        self.standing.end();
         if is_outermost {
             self.runner.leave();
         }
         match result {
-            Ok(returned) => Ok(Outcome {
-                value: returned.value,
-                packet,
-            }),
-            Err((at, kind)) => {
-                let (at, inner) = match &ended_in {
-                    Some(inner) => (inner.at, inner.program.as_ref()),
-                    None => (at, None),
-                };
-                let inner = inner.and_then(|inner| inner.downcast_ref());
-                Err(self.fault(inner.unwrap_or(program), (at, kind)))
-            }
+            Ok(value) => Ok(Outcome { value, packet }),
+            Err(ended) => Err(self.fault_in(program, ended)),
         }
+    }
+
+    #[cold]
+    fn fault_in(&mut self, program: &Program, (at, kind): Ended) -> Fault {
+        let ended_in = self.standing.ended_in.take();
+        let (at, inner) = match &ended_in {
+            Some(inner) => (inner.at, inner.program.as_ref()),
+            None => (at, None),
+        };
+        let inner = inner.and_then(|inner| inner.downcast_ref());
+        self.fault(inner.unwrap_or(program), (at, kind))
     }
 
     #[cold]
     fn fault(&self, program: &Program, (at, kind): Ended) -> Fault {
         if kind == FaultKind::Aborted {
-            self.abort.store(false, Ordering::Relaxed);
+            self.standing.abort.store(false, Ordering::Relaxed);
         }
         let insn = u32::try_from(at).unwrap_or(u32::MAX);
         let index = InsnIndex(insn);
@@ -211,6 +237,21 @@ impl Worker {
             source: program.source(index).map(Box::new),
         }
     }
+}
+
+/// Runs a program on one of the interpreters.
+#[inline(never)]
+fn interpret(
+    run: &mut Run<'_>,
+    program: &Program,
+    (context_len, context_name): (u32, &'static str),
+) -> std::result::Result<u64, Ended> {
+    let mut arguments = [Returned::NOTHING; 5];
+    arguments[0] = Returned::object(run.context.address, context_len, context_name);
+    // A helper that panics must not take the host down. What it did up to then stays, which is what a fault does too.
+    let ended = catch_unwind(AssertUnwindSafe(|| execute(run, program, 0, arguments)));
+    let ended = ended.unwrap_or(Err((0, FaultKind::Panicked)));
+    ended.map(|returned| returned.value)
 }
 
 impl Drop for Worker {

@@ -20,8 +20,8 @@ pub(super) fn jiffies64(run: &mut Run<'_>, _: &Arguments) -> Result<Returned, Fa
 /// `u32 bpf_get_prandom_u32(void)`: the next number of the worker's generator.
 pub(super) fn get_prandom_u32(run: &mut Run<'_>, _: &Arguments) -> Result<Returned, FaultKind> {
     // SplitMix64 (Steele, Lea, Flood 2014): one addition and three mixing steps.
-    *run.random = run.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    let mut word = *run.random;
+    run.random = run.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let mut word = run.random;
     word = (word ^ word >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     word = (word ^ word >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
     Ok(Returned::number(u64::from(low_32(word ^ word >> 31))))

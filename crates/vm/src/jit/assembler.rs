@@ -122,6 +122,8 @@ pub(super) struct Assembler {
     labels: Vec<Option<usize>>,
     /// Places of 32-bit displacements, and the labels they go to.
     fixups: Vec<(usize, Label)>,
+    /// Bit n: the register with that number may have been named.
+    named: u16,
 }
 
 /// The prefix that makes a read and write of memory one step for all CPUs.
@@ -136,6 +138,11 @@ impl Assembler {
     /// Where a label is, if it is bound.
     pub(super) fn place(&self, label: Label) -> Option<usize> {
         self.labels.get(label.0).copied().flatten()
+    }
+
+    /// Whether any instruction so far may name this register.
+    pub(super) fn names(&self, reg: Reg) -> bool {
+        self.named >> reg.0 & 1 != 0
     }
 
     /// A label to be bound later.
@@ -287,6 +294,7 @@ impl Assembler {
         };
         // The three-byte VEX prefix: its extension bits and its register are stored inverted.
         let wide = u8::from(bits == Bits::B64) << 7;
+        self.named |= 1 << dst.0 | 1 << src.0 | 1 << count.0;
         self.bytes.extend([
             0xc4,
             (!dst.0 >> 3 & 1) << 7 | 0x40 | (!src.0 >> 3 & 1) << 5 | 2,
@@ -444,6 +452,7 @@ impl Assembler {
 
     /// The prefix that extends register numbers to 4 bits; left out where it says nothing, unless `is_forced`.
     fn rex(&mut self, is_wide: bool, [reg, index, base]: [Reg; 3], is_forced: bool) {
+        self.named |= 1 << reg.0 | 1 << index.0 | 1 << base.0;
         let rex = 0x40 | u8::from(is_wide) << 3 | reg.0 >> 3 << 2 | index.0 >> 3 << 1 | base.0 >> 3;
         if rex != 0x40 || is_forced {
             self.bytes.push(rex);

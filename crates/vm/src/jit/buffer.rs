@@ -41,6 +41,12 @@ impl CodeBuffer {
         Ok(buffer)
     }
 
+    /// The address at this offset, if it is inside.
+    pub(super) fn at(&self, offset: usize) -> Option<NonNull<u8>> {
+        let address = self.base.as_ptr().wrapping_add(offset);
+        NonNull::new(address).filter(|_| offset < self.len)
+    }
+
     /// The address of the first instruction.
     pub(super) fn start(&self) -> NonNull<u8> {
         self.base

@@ -6,9 +6,10 @@ use super::assembler::{Arith, Bits, Cond, R11, RAX, RDI, Shift};
 use super::emit::{Emitter, field};
 use super::known::Fact;
 use super::memory::{Access, Place};
-use super::runtime::{Callback, offset};
+use super::runtime::Callback;
 use crate::code;
 use crate::helpers;
+use crate::machine::offset;
 use crate::maps::{ArrayLayout, MapLayout};
 
 impl Emitter<'_> {

@@ -24,11 +24,12 @@ use super::assembler::{
 };
 use super::known::Facts;
 use super::memory::{Access, Place};
-use super::runtime::{Callback, offset, status};
+use super::runtime::Callback;
 use super::sites::{Site, Sites};
 use super::{Options, Source};
 use crate::code;
-use crate::run::{MAX_FRAMES, MAY_GOTO_LOOPS, STACK_BYTES};
+use crate::machine::{MAY_GOTO_LOOPS, offset, status};
+use crate::run::{MAX_FRAMES, STACK_BYTES};
 
 /// The host register of each BPF register.
 const REGISTERS: [Reg; 11] = [RAX, RDI, RSI, RDX, RCX, R8, RBX, R13, R14, R15, RBP];
@@ -47,12 +48,18 @@ pub(super) const WINDOW: Reg = R12;
 #[derive(Debug)]
 pub(super) struct EmittedCode {
     bytes: Vec<u8>,
+    entry: usize,
     sites: Sites,
 }
 
 impl EmittedCode {
     pub(super) fn bytes(&self) -> &[u8] {
         &self.bytes
+    }
+
+    /// Offset of the first instruction to execute.
+    pub(super) fn entry(&self) -> usize {
+        self.entry
     }
 
     pub(super) fn into_sites(self) -> Sites {
@@ -78,9 +85,9 @@ pub(super) fn emit(source: &Source<'_>, options: Options) -> Option<EmittedCode>
         options,
         facts: Facts::at_entry(),
         cut_register: None,
+        main_end: main_end(source),
     };
     let targets = targets(source)?;
-    emitter.entry();
     for (at, operation) in operations.iter().enumerate() {
         let label = *emitter.slots.get(at)?;
         emitter.assembler.bind(label);
@@ -99,12 +106,30 @@ pub(super) fn emit(source: &Source<'_>, options: Options) -> Option<EmittedCode>
     emitter.trapped();
     emitter.leave();
     emitter.refill();
+    emitter.exit();
+    let entry = emitter.assembler.len();
+    emitter.entry()?;
     let sites = Sites {
         sites: emitter.sites.into_boxed_slice(),
         trapped,
     };
     let bytes = emitter.assembler.finish()?;
-    Some(EmittedCode { bytes, sites })
+    Some(EmittedCode {
+        bytes,
+        entry,
+        sites,
+    })
+}
+
+/// The end of the first function, if it is entered from outside alone: then it needs no call and no return.
+fn main_end(source: &Source<'_>) -> usize {
+    let is_called = source.operations.iter().enumerate().any(|(at, operation)| {
+        matches!(operation, Some(Operation::Call(Call::Local(to))) if code::destination(at, *to) == Some(0))
+    });
+    match source.bounds.get(1) {
+        Some(end) if !is_called => *end,
+        _ => 0,
+    }
 }
 
 /// Which slots a jump or call can arrive at.
@@ -178,6 +203,8 @@ pub(super) struct Emitter<'p> {
     pub(super) facts: Facts,
     /// The scratch register holds the low half of this one.
     pub(super) cut_register: Option<Register>,
+    /// Slots before this one belong to the main function, which nothing calls; 0 if something does.
+    main_end: usize,
 }
 
 pub(super) fn field(offset: i32) -> Mem {
@@ -215,32 +242,67 @@ pub(super) fn status_imm(status: u32) -> i32 {
 }
 
 impl Emitter<'_> {
-    /// Saves the host's registers, sets up ours, calls the program, and returns its `r0`.
-    fn entry(&mut self) {
+    /// Saves the registers of the host that the program changes, and sets up ours. It comes last, when those are known.
+    fn entry(&mut self) -> Option<()> {
+        let first = *self.slots.first()?;
+        let saved = self.saved();
         let a = &mut self.assembler;
-        for reg in HOST_SAVED {
-            a.push(reg);
+        a.arith_imm(Arith::Sub, Bits::B64, RSP, frame_bytes(self.main_end));
+        for (place, reg) in &saved {
+            a.store(Bits::B64, *place, *reg);
         }
-        a.arith_imm(Arith::Sub, Bits::B64, RSP, 8);
         a.mov(Bits::B64, STATE, RDI);
         a.store(Bits::B64, field(offset::SAVED_RSP), RSP);
         a.load(Bits::B64, WINDOW, field(offset::WINDOW));
         a.load(Bits::B64, BUDGET, field(offset::SLICE));
-        a.load(Bits::B64, RBP, field(offset::STACK_TOP));
-        a.load(Bits::B64, RDI, field(offset::CONTEXT));
-        for reg in [RAX, RSI, RDX, RCX, R8, RBX, R13, R14, R15] {
+        a.mov(Bits::B64, RBP, RSI);
+        a.mov(Bits::B64, RDI, RDX);
+        let used: Vec<Reg> = [RSI, RDX, RCX, R8, RBX, R13, R14, R15]
+            .into_iter()
+            .filter(|reg| a.names(*reg))
+            .collect();
+        for reg in [RAX].into_iter().chain(used) {
             a.zero(reg);
         }
-        if let Some(first) = self.slots.first() {
-            a.call(*first);
+        if self.main_end == 0 {
+            a.call(first);
+            a.jump(self.exit);
+        } else {
+            a.jump(first);
         }
-        a.bind(self.exit);
-        a.store(Bits::B64, field(offset::SLICE), BUDGET);
-        a.arith_imm(Arith::Add, Bits::B64, RSP, 8);
-        for reg in HOST_SAVED.iter().rev() {
-            a.pop(*reg);
+        Some(())
+    }
+
+    /// Gives the host its registers back and returns.
+    fn exit(&mut self) {
+        self.assembler.bind(self.exit);
+        self.assembler
+            .store(Bits::B64, field(offset::SLICE), BUDGET);
+        for (place, reg) in self.saved() {
+            self.assembler.load(Bits::B64, reg, place);
         }
-        a.ret();
+        let bytes = frame_bytes(self.main_end);
+        self.assembler.arith_imm(Arith::Add, Bits::B64, RSP, bytes);
+        self.assembler.ret();
+    }
+
+    /// The registers of the host that this code changes, and where on the stack they are kept.
+    fn saved(&self) -> Vec<(Mem, Reg)> {
+        let places = (0..).step_by(8).map(|at| Mem::Base(RSP, at));
+        let always = |reg: Reg| reg == RBP || reg == WINDOW;
+        places
+            .zip(HOST_SAVED)
+            .filter(|(_, reg)| always(*reg) || self.assembler.names(*reg))
+            .collect()
+    }
+
+    /// Ends the function that `at` belongs to.
+    pub(super) fn return_from(&mut self, at: usize) {
+        if at < self.main_end {
+            self.assembler.jump(self.exit);
+        } else {
+            self.assembler.ret();
+        }
     }
 
     #[expect(clippy::too_many_lines, reason = "a flat match, one arm per operation")]
@@ -353,7 +415,7 @@ impl Emitter<'_> {
             }
             Operation::Call(Call::Helper(number)) => self.call_helper(at, number)?,
             Operation::Call(Call::Local(to)) => self.call_local(at, to)?,
-            Operation::Exit => self.assembler.ret(),
+            Operation::Exit => self.return_from(at),
             Operation::Cast { .. }
             | Operation::LoadWide { .. }
             | Operation::Call(Call::Kfunc { .. }) => return None,
@@ -668,6 +730,12 @@ impl Emitter<'_> {
         a.jump_if(Cond::NotEqual, self.leave);
         a.ret();
     }
+}
+
+/// Bytes of the host's stack for what is saved. A main function that is jumped to needs 8 more, so that all functions see the
+/// same alignment.
+fn frame_bytes(main_end: usize) -> i32 {
+    if main_end == 0 { 56 } else { 64 }
 }
 
 fn place(size: Size, base: Register, offset: i16) -> Place {

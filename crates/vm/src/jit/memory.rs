@@ -13,9 +13,10 @@ use twinbpf_object::insn::{AtomicOp, Operation, Register, Size};
 use super::assembler::{Arith, Bits, Cond, Mem, R9, R11, RAX, RBP, RBX, RDI, RDX, RSI, Reg, Shift};
 use super::emit::{Emitter, STATE, Stub, WINDOW, bits_of, field, host, status_imm};
 use super::known::Fact;
-use super::runtime::{Callback, offset, status};
+use super::runtime::Callback;
 use super::sites::Site;
 use crate::config::Guard;
+use crate::machine::{offset, status};
 use crate::run::STACK_BYTES;
 
 /// What an access does, for checks and faults.
@@ -338,7 +339,7 @@ impl Emitter<'_> {
         self.assembler.jump_if(Cond::NotEqual, stub);
         self.assembler.store_imm(bits, mem, running);
         self.clear_arguments();
-        self.assembler.ret();
+        self.return_from(at);
         self.assembler.bind(goes_on);
     }
 }

@@ -13,7 +13,7 @@ pub(super) struct Site {
     pub(super) register: u8,
     /// Bytes accessed.
     pub(super) size: u32,
-    /// What a fault here means, as in [`status`](super::runtime::status).
+    /// What a fault here means, as in [`status`](crate::machine::status).
     pub(super) status: u32,
 }
 

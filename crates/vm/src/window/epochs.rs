@@ -5,14 +5,19 @@
 //! run announces under which number it started; a grave is emptied once no run older than it is left.
 //!
 //! ```text
-//!  bury:   take permissions away;  fence;  look who runs
-//!  enter:  announce the run;       fence;  use permissions
+//!  bury:   take permissions away;  barrier;  look who runs
+//!  enter:  announce the run;       fence;    use permissions
 //! ```
 //!
 //! Either the burier sees the run, or the run sees the missing permissions.
+//!
+//! Runs are many and burials few, so the burier pays: where the host has `membarrier(2)`, its barrier makes every running
+//! thread of the process pass a fence, and the one in `enter` only has to keep the compiler from reordering.
 
-use std::sync::atomic::{AtomicU64, Ordering, fence};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering, compiler_fence, fence};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+
+use rustix::thread::{MembarrierCommand, MembarrierQuery, membarrier, membarrier_query};
 
 /// A range that waits to be unmapped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,6 +32,8 @@ pub(crate) struct Grave {
 #[derive(Debug)]
 pub(crate) struct Epochs {
     current: AtomicU64,
+    /// Whether the burier's barrier is one for all threads.
+    is_one_sided: bool,
     state: Mutex<State>,
 }
 
@@ -44,17 +51,23 @@ pub(crate) struct Runner {
 
 impl Runner {
     /// Announces a run. The answer is whether it is the outermost one, which must call [`Runner::leave`].
+    #[inline(always)]
     pub(crate) fn enter(&self, epochs: &Epochs) -> bool {
         if self.since.load(Ordering::Relaxed) != 0 {
             return false;
         }
         self.since
             .store(epochs.current.load(Ordering::Acquire), Ordering::Relaxed);
-        fence(Ordering::SeqCst);
+        if epochs.is_one_sided {
+            compiler_fence(Ordering::SeqCst);
+        } else {
+            fence(Ordering::SeqCst);
+        }
         true
     }
 
     /// Ends the outermost run.
+    #[inline(always)]
     pub(crate) fn leave(&self) {
         self.since.store(0, Ordering::Release);
     }
@@ -64,6 +77,7 @@ impl Epochs {
     pub(crate) fn new() -> Self {
         Self {
             current: AtomicU64::new(1),
+            is_one_sided: has_barrier_for_all(),
             state: Mutex::default(),
         }
     }
@@ -84,7 +98,6 @@ impl Epochs {
 
     /// Buries a range whose permissions are already gone.
     pub(crate) fn bury(&self, grave: Grave) {
-        fence(Ordering::SeqCst);
         let number = self.current.fetch_add(1, Ordering::SeqCst) + 1;
         self.state().graves.push((number, grave));
     }
@@ -95,7 +108,9 @@ impl Epochs {
         if state.graves.is_empty() {
             return Vec::new();
         }
-        fence(Ordering::SeqCst);
+        if !self.barrier() {
+            return Vec::new();
+        }
         let oldest = state
             .runners
             .iter()
@@ -110,10 +125,27 @@ impl Epochs {
         done.into_iter().map(|(_, grave)| grave).collect()
     }
 
+    /// Between taking permissions away and looking who runs; false if the host refused, and then nothing is known.
+    fn barrier(&self) -> bool {
+        fence(Ordering::SeqCst);
+        !self.is_one_sided || membarrier(MembarrierCommand::PrivateExpedited).is_ok()
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         // A panic while the lock is held leaves lists that are still lists; going on is right.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Whether the host has barriers for all threads of this process, which has to say once that it wants them.
+fn has_barrier_for_all() -> bool {
+    static HAS: OnceLock<bool> = OnceLock::new();
+    *HAS.get_or_init(|| {
+        // The interpreter of Miri has no such call.
+        !cfg!(miri)
+            && membarrier_query().contains(MembarrierQuery::PRIVATE_EXPEDITED)
+            && membarrier(MembarrierCommand::RegisterPrivateExpedited).is_ok()
+    })
 }
 
 #[cfg(test)]
