@@ -30,7 +30,7 @@ const MODULES: &[(&str, &[Row])] = &[
             ("diagnosis", &["abi"]),
             ("insn", &["abi", "bytes"]),
             ("btf", &["bytes", "diagnosis"]),
-            ("target", &["btf"]),
+            ("target", &["btf", "bytes"]),
             ("elf", &["bytes", "diagnosis"]),
             ("spec", &["abi", "btf", "bytes", "diagnosis", "insn"]),
             ("map_rules", &["abi", "spec", "target"]),
@@ -154,7 +154,7 @@ const MODULES: &[(&str, &[Row])] = &[
             ("trace", &[]),
             ("surroundings", &["config", "trace"]),
             ("maps", &["handles", "semantics", "window"]),
-            ("held", &["maps"]),
+            ("held", &["fault", "maps"]),
             ("machine", &["window"]),
             ("packet", &[]),
             (
@@ -188,6 +188,10 @@ const MODULES: &[(&str, &[Row])] = &[
                 ],
             ),
             (
+                "kfuncs",
+                &["fault", "held", "helpers", "run", "semantics", "window"],
+            ),
+            (
                 "jit",
                 &[
                     "code",
@@ -210,8 +214,11 @@ const MODULES: &[(&str, &[Row])] = &[
                     "handles",
                     "helpers",
                     "jit",
+                    "kfuncs",
                     "maps",
+                    "run",
                     "semantics",
+                    "window",
                 ],
             ),
             (
@@ -236,7 +243,10 @@ const MODULES: &[(&str, &[Row])] = &[
                 "execute",
                 &["checked", "config", "fault", "interpret", "program", "run"],
             ),
-            ("shared", &["config", "handles", "surroundings", "window"]),
+            (
+                "shared",
+                &["config", "handles", "kfuncs", "surroundings", "window"],
+            ),
             (
                 "worker",
                 &[
@@ -248,6 +258,7 @@ const MODULES: &[(&str, &[Row])] = &[
                 "vm",
                 &[
                     "config",
+                    "kfuncs",
                     "maps",
                     "program",
                     "shared",

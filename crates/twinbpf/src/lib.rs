@@ -81,6 +81,7 @@ pub use walk::RawEntries;
 pub use twinbpf_kernel::{Kernel, KernelFacts};
 pub use twinbpf_object::link::{link, link_each};
 pub use twinbpf_object::read_types;
+pub use twinbpf_object::target::{Parameter, Prototype};
 pub use twinbpf_object::{
     AttachKind, Code, Diagnosis, Errno, Error, ErrorKind, Insn, InsnIndex, Linked, LinkedProgram,
     MapKind, MapSpec, Object, ProgramKind, ProgramSpec, Result, Target, TestInput, TestOutput, abi,
@@ -88,6 +89,7 @@ pub use twinbpf_object::{
 };
 pub use twinbpf_verify as verify;
 pub use twinbpf_vm::capture::{Capture, Direction, PacketKind, Vlan};
+pub use twinbpf_vm::hooks::point::{HookData, HookField, HookPoint, HookRunner};
 pub use twinbpf_vm::hooks::socket::{SocketFilter, SocketFrame, SocketStats};
-pub use twinbpf_vm::{Executor, Fault, Vm, VmConfig};
+pub use twinbpf_vm::{Executor, Fault, HostCall, HostFault, HostFunction, Vm, VmBuilder, VmConfig};
 pub use zerocopy;

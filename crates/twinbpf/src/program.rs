@@ -6,6 +6,7 @@ use twinbpf_kernel::{KernelProgram, KernelSocketLink};
 use twinbpf_object::{Code, Diagnosis, Error, ProgramKind, Result, TestInput, TestOutput};
 use twinbpf_verify::VerifierLog;
 use twinbpf_vm::capture::{Capture, Direction};
+use twinbpf_vm::hooks::point::{HookPoint, HookRunner};
 use twinbpf_vm::hooks::socket::{self, SocketFilter, SocketStats};
 use twinbpf_vm::hooks::test_run;
 use twinbpf_vm::{Vm, VmProgram};
@@ -178,6 +179,48 @@ impl Program {
         match &self.0 {
             ProgramHandle::Kernel(_) => Err(self.kernel_takes_no_frames("take single frames")),
             ProgramHandle::Vm { vm, program } => SocketFilter::new(vm, program),
+        }
+    }
+
+    /// Prepares the program to be run at a hook point of the host application, which is how BPF becomes its plug-in language.
+    ///
+    /// ```
+    /// use twinbpf::{Engine, HookField, HookPoint, Object, VmBuilder, VmConfig};
+    ///
+    /// let orders = HookPoint {
+    ///     section: "shop".to_owned(), // SEC("shop/order")
+    ///     context_bytes: 12,          // struct order { __u32 item, quantity, discount_percent; }
+    ///     writable: vec![HookField { offset: 8, bytes: 4 }],
+    ///     data: None,
+    /// };
+    /// let mut object = Object::parse(&std::fs::read("examples/plugin/discount.bpf.o")?)?;
+    /// orders.adopt(&mut object);
+    ///
+    /// let vm = VmBuilder::new(VmConfig::default())
+    ///     .function("shop_stock", |item: u32| -> u32 { item * 800 })
+    ///     .build()?;
+    /// let loaded = Engine::Vm(vm).load_object(&object)?;
+    /// let mut plugin = loaded.program("discount")?.at(&orders)?;
+    ///
+    /// let mut order = [2_u32, 12, 0];
+    /// assert_eq!(plugin.run(&mut order)?, 0);
+    /// assert_eq!(order[2], 15);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// If the program is not for hook points of the host, lives in the kernel, or the vm has no free CPU slot.
+    pub fn at(&self, point: &HookPoint) -> Result<HookRunner> {
+        match &self.0 {
+            ProgramHandle::Kernel(_) => {
+                let message = "the kernel has no hook points of a host application";
+                Err(Diagnosis::new(Code::ATTACH_UNSUPPORTED, message)
+                    .in_program(self.name())
+                    .help("use `Engine::vm()`")
+                    .into())
+            }
+            ProgramHandle::Vm { vm, program } => point.runner(vm, program),
         }
     }
 

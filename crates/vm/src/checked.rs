@@ -241,7 +241,8 @@ impl Machine<'_, '_> {
             Operation::Call(Call::Helper(number)) => self.call_helper(number)?,
             Operation::Call(Call::Local(to)) => next = self.call_local(program, pc, to)?,
             Operation::Exit => return Ok(self.leave()),
-            Operation::Cast { .. } | Operation::Call(Call::Kfunc { .. }) => {
+            Operation::Call(Call::Kfunc { id, .. }) => self.call_kfunc(id)?,
+            Operation::Cast { .. } => {
                 return Err(FaultKind::Unsupported("this instruction"));
             }
         }
@@ -482,6 +483,18 @@ impl Machine<'_, '_> {
         Ok(())
     }
 
+    /// Calls the function at this position of the program's list.
+    fn call_kfunc(&mut self, position: i32) -> Result<(), FaultKind> {
+        let position = usize::try_from(position).unwrap_or(usize::MAX);
+        let kfunc = self.run.kfuncs.get(position);
+        let count = kfunc.map_or(0, |kfunc| kfunc.arguments);
+        let arguments = self.arguments(count)?;
+        self.run.set_depth(self.below + self.frames.len());
+        self.registers[0] = self.run.call_kfunc(position, &arguments)?;
+        self.forget_arguments();
+        Ok(())
+    }
+
     /// The arguments of a call, the first `count` of which must have been written.
     fn arguments(&self, count: u8) -> Result<Arguments, FaultKind> {
         let mut values = [0; 5];
@@ -566,6 +579,13 @@ impl Machine<'_, '_> {
 
     fn packet_field(&self, address: i64, size: Size) -> Option<PacketPointer> {
         let offset = u32::try_from(address - i64::from(self.run.context.address)).ok()?;
+        if let Some(fields) = self.run.context.data_fields.filter(|_| size == Size::Dw) {
+            return match offset {
+                _ if offset == fields.start => Some(PacketPointer::Data),
+                _ if offset == fields.end => Some(PacketPointer::DataEnd),
+                _ => None,
+            };
+        }
         let field = self
             .run
             .context

@@ -44,7 +44,7 @@ pub(crate) enum Opcode {
     JumpEq64K, JumpNe64K, JumpGt64K, JumpGe64K, JumpLt64K, JumpLe64K, JumpSet64K, JumpSignedGt64K, JumpSignedGe64K, JumpSignedLt64K, JumpSignedLe64K,
     JumpEq32X, JumpNe32X, JumpGt32X, JumpGe32X, JumpLt32X, JumpLe32X, JumpSet32X, JumpSignedGt32X, JumpSignedGe32X, JumpSignedLt32X, JumpSignedLe32X,
     JumpEq32K, JumpNe32K, JumpGt32K, JumpGe32K, JumpLt32K, JumpLe32K, JumpSet32K, JumpSignedGt32K, JumpSignedGe32K, JumpSignedLt32K, JumpSignedLe32K,
-    CallHelper, TailCall, CallLocal, Exit, SecondSlot, Unsupported,
+    CallHelper, CallKfunc, TailCall, CallLocal, Exit, SecondSlot, Unsupported,
 }
 
 /// The entry for `operation`, which stands at slot `at`.
@@ -196,14 +196,19 @@ pub(crate) fn lower(operation: Operation, at: usize) -> Op {
             Register::R0,
             sign_extend(helper),
         ),
+        // Loading has put the position in the program's list in.
+        Operation::Call(Call::Kfunc { id, .. }) => simple(
+            Opcode::CallKfunc,
+            Register::R0,
+            Register::R0,
+            u64::from(id.cast_unsigned()),
+        ),
         Operation::Call(Call::Local(to)) => Op {
             offset: target(at, to),
             ..simple(Opcode::CallLocal, Register::R0, Register::R0, 0)
         },
         Operation::Exit => simple(Opcode::Exit, Register::R0, Register::R0, 0),
-        Operation::Cast { .. }
-        | Operation::LoadWide { .. }
-        | Operation::Call(Call::Kfunc { .. }) => {
+        Operation::Cast { .. } | Operation::LoadWide { .. } => {
             simple(Opcode::Unsupported, Register::R0, Register::R0, 0)
         }
     }

@@ -32,6 +32,15 @@ pub(crate) struct ContextView {
     pub(crate) address: u32,
     /// What it is.
     pub(crate) layout: &'static ContextLayout,
+    /// Fields of a context of the host's own that say where its data are.
+    pub(crate) data_fields: Option<DataFields>,
+}
+
+/// Offsets of the fields, of 8 bytes, in which a context of the host's own says where its data start and end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct DataFields {
+    pub(crate) start: u32,
+    pub(crate) end: u32,
 }
 
 /// Offsets of the fields of `struct __sk_buff`.

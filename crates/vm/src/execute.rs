@@ -79,6 +79,7 @@ fn replace(
     let mut inner = Run {
         standing: &mut *run.standing,
         maps: callee.maps(),
+        kfuncs: callee.kfuncs(),
         program: callee,
         ..*run
     };

@@ -94,6 +94,13 @@ pub enum FaultKind {
         /// Type, field and access path, or the function.
         reason: String,
     },
+    /// A function of the host refused, or panicked.
+    Host {
+        /// The function.
+        function: String,
+        /// Why.
+        reason: String,
+    },
     /// The instruction budget is used up.
     Budget {
         /// How many it was.
@@ -160,6 +167,9 @@ impl fmt::Display for FaultKind {
             Self::CallDepth => f.write_str("more than 8 nested calls"),
             Self::Unsupported(what) => write!(f, "{what} is not supported by this engine"),
             Self::Unavailable { reason, .. } => f.write_str(reason),
+            Self::Host { function, reason } => {
+                write!(f, "the host's function `{function}` ends the run: {reason}")
+            }
             Self::Budget { insns } => write!(f, "the budget of {insns} instructions is used up"),
             Self::Aborted => f.write_str("the run was aborted by another thread"),
             Self::Panicked => f.write_str("a helper panicked"),

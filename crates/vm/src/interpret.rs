@@ -260,6 +260,14 @@ pub(crate) fn interpret(run: &mut Run<'_>, program: &Program, start: usize, argu
                 registers[0] = helper(run, &arguments).map_err(|kind| (at, kind))?.value;
                 clear_arguments(&mut registers);
             }
+            Opcode::CallKfunc => {
+                let [_, r1, r2, r3, r4, r5, ..] = registers;
+                let arguments = Arguments { values: [r1, r2, r3, r4, r5], provenance: None };
+                run.set_depth(below + frames.len());
+                let position = usize::try_from(op.imm).unwrap_or(usize::MAX);
+                registers[0] = run.call_kfunc(position, &arguments).map_err(|kind| (at, kind))?.value;
+                clear_arguments(&mut registers);
+            }
             Opcode::TailCall => {
                 let [_, r1, r2, r3, r4, r5, ..] = registers;
                 let arguments = Arguments { values: [r1, r2, r3, r4, r5], provenance: None };

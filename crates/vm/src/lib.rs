@@ -28,6 +28,7 @@ mod jit;
 #[cfg(not(target_arch = "x86_64"))]
 #[path = "jit_absent.rs"]
 mod jit;
+mod kfuncs;
 pub mod live;
 mod machine;
 mod maps;
@@ -45,8 +46,9 @@ mod worker;
 
 pub use config::{Clock, Executor, Guard, Randomness, Trust, VmConfig};
 pub use fault::{Fault, FaultKind};
+pub use kfuncs::{Answer, HostCall, HostClosure, HostFault, HostFunction, HostNumber};
 pub use maps::{TakenEvents, VmMap};
 pub use program::VmProgram;
 pub use trace::Printed;
-pub use vm::Vm;
+pub use vm::{Vm, VmBuilder};
 pub use worker::{AbortHandle, Worker};

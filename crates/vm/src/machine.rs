@@ -44,7 +44,7 @@ pub(crate) struct Machine {
     pub(crate) status: u32,
     /// Functions below the present one.
     pub(crate) depth: u32,
-    /// Position of the helper to call.
+    /// Position of the helper or kernel function to call.
     pub(crate) helper: u32,
     /// The worker's number: the CPU a program sees.
     pub(crate) slot: u32,

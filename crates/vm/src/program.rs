@@ -18,7 +18,13 @@ use crate::config::Guard;
 use crate::handles::FIRST_FUNCTION_HANDLE;
 use crate::helpers::{self, Helper};
 use crate::jit::{Compiled, Source};
+use crate::kfuncs::{self, HostFunctions};
 use crate::maps::{LiveMap, MapLayout, VmMap};
+use crate::run::Kfunc;
+use crate::window::FIRST_HANDLE;
+
+/// The address of every kernel function: nothing lies there, and no map has this number.
+const KFUNC_ADDRESS: u32 = FIRST_HANDLE;
 
 /// A loaded program. Cloning shares it.
 #[derive(Debug, Clone)]
@@ -36,6 +42,7 @@ pub(crate) struct Program {
     /// First slot of each function, ascending, then the program's length.
     bounds: Vec<usize>,
     maps: Vec<LiveMap>,
+    kfuncs: Vec<Kfunc>,
     /// Slots of wide loads that stand for a map's first value, with the value's start and size.
     values: Vec<(usize, u32, u32)>,
     compiled: Option<Compiled>,
@@ -67,12 +74,18 @@ impl VmProgram {
 
 impl Program {
     /// Checks and lowers a linked program. `maps` are the live maps in the order of the linked object.
-    pub(crate) fn new(linked: &LinkedProgram, maps: &[VmMap]) -> Result<Self> {
+    pub(crate) fn new(
+        linked: &LinkedProgram,
+        maps: &[VmMap],
+        host: &HostFunctions,
+    ) -> Result<Self> {
         let kind = linked.kind.ok_or_else(|| linked.type_missing())?;
         let mut builder = Builder {
             linked,
             maps,
+            host,
             used: Vec::new(),
+            kfuncs: Vec::new(),
             values: Vec::new(),
         };
         let operations = builder.operations()?;
@@ -94,6 +107,7 @@ impl Program {
             operations,
             bounds,
             maps: builder.used,
+            kfuncs: builder.kfuncs,
             values: builder.values,
             compiled: None,
             lines: linked.lines.clone(),
@@ -152,6 +166,11 @@ impl Program {
         &self.maps
     }
 
+    /// The functions that the program calls by name, in the order of their positions.
+    pub(crate) fn kfuncs(&self) -> &[Kfunc] {
+        &self.kfuncs
+    }
+
     /// Start and size of the map value that the wide load at `at` points into, if it does.
     pub(crate) fn value_at(&self, at: usize) -> Option<(u32, u32)> {
         let found = self.values.iter().find(|(slot, ..)| *slot == at)?;
@@ -193,7 +212,9 @@ impl Program {
 struct Builder<'a> {
     linked: &'a LinkedProgram,
     maps: &'a [VmMap],
+    host: &'a HostFunctions,
     used: Vec<LiveMap>,
+    kfuncs: Vec<Kfunc>,
     values: Vec<(usize, u32, u32)>,
 }
 
@@ -246,8 +267,9 @@ impl Builder<'_> {
                     value: WideValue::Number(number),
                 })
             }
-            (_, Some(HoleKind::Kfunc { name, .. })) => {
-                Err(self.missing(at, &format!("the kernel function `{name}`")))
+            (Operation::Call(Call::Kfunc { module, .. }), Some(HoleKind::Kfunc { name, .. })) => {
+                let id = self.kfunc(at, &name)?;
+                Ok(Operation::Call(Call::Kfunc { id, module }))
             }
             (Operation::LoadWide { value, .. }, None) if !matches!(value, WideValue::Number(_)) => {
                 Err(self.missing(
@@ -282,10 +304,22 @@ impl Builder<'_> {
                 self.values.push((at, start, map.value_size()));
                 Ok(start + offset)
             }
-            HoleKind::Kfunc { name, .. } | HoleKind::Ksym { name, .. } => {
+            // Programs only ask whether it is there.
+            HoleKind::Kfunc { name, .. } => self.kfunc(at, name).map(|_| KFUNC_ADDRESS),
+            HoleKind::Ksym { name, .. } => {
                 Err(self.missing(at, &format!("the kernel symbol `{name}`")))
             }
         }
+    }
+
+    /// The position of the function in the program's list.
+    fn kfunc(&mut self, at: usize, name: &str) -> Result<i32> {
+        let found = kfuncs::find(self.host, name);
+        let found =
+            found.ok_or_else(|| self.missing(at, &format!("the kernel function `{name}`")))?;
+        let position = self.kfuncs.len();
+        self.kfuncs.push(found);
+        i32::try_from(position).map_err(|_| self.malformed(at, "calls too many kernel functions"))
     }
 
     /// The live map with this index; the program keeps it alive from here on.

@@ -44,6 +44,8 @@ pub(crate) struct Run<'w> {
     pub(crate) surroundings: &'w Surroundings,
     /// The maps that the program refers to.
     pub(crate) maps: &'w [LiveMap],
+    /// The functions that the program calls by name.
+    pub(crate) kfuncs: &'w [Kfunc],
     /// The program itself; its type is known further up.
     pub(crate) program: &'w (dyn Any + Send + Sync),
     pub(crate) context: ContextView,
@@ -139,6 +141,33 @@ pub(crate) struct EndedIn {
     pub(crate) program: Option<Arc<dyn Any + Send + Sync>>,
     /// The slot.
     pub(crate) at: usize,
+}
+
+/// A function that programs call by name.
+#[derive(Clone)]
+pub(crate) struct Kfunc {
+    /// How many of the five arguments it looks at.
+    pub(crate) arguments: u8,
+    pub(crate) body: KfuncBody,
+}
+
+/// What a function does that programs call by name.
+#[derive(Clone)]
+pub(crate) enum KfuncBody {
+    /// One of the vm's own, which may do anything to the run.
+    Own(fn(&mut Run<'_>, &Arguments) -> Result<Returned, FaultKind>),
+    /// One of the host's.
+    Host(Arc<HostBody>),
+}
+
+/// What a function of the host does.
+pub(crate) type HostBody =
+    dyn Fn(&Run<'_>, &Arguments) -> Result<Returned, FaultKind> + Send + Sync;
+
+impl std::fmt::Debug for Kfunc {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Kfunc/{}", self.arguments)
+    }
 }
 
 /// The five arguments of a call. The checked interpreter also says where each comes from.
@@ -412,6 +441,24 @@ impl<'w> Run<'w> {
             .and_then(|handle| handle.checked_sub(FIRST_FUNCTION_HANDLE))
             .and_then(|start| usize::try_from(start).ok())
             .ok_or(FaultKind::NotAFunction { value })
+    }
+
+    /// Calls the function at this position of the program's list.
+    ///
+    /// # Errors
+    ///
+    /// The reason of an abnormal end in it.
+    pub(crate) fn call_kfunc(
+        &mut self,
+        position: usize,
+        arguments: &Arguments,
+    ) -> Result<Returned, FaultKind> {
+        let kfunc = self.kfuncs.get(position);
+        let kfunc = kfunc.ok_or(FaultKind::Unsupported("this kernel function"))?;
+        match &kfunc.body {
+            KfuncBody::Own(call) => call(self, arguments),
+            KfuncBody::Host(call) => call(self, arguments),
+        }
     }
 
     /// Memory of this depth of calls in which a helper can lend something to a callback.

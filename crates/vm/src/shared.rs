@@ -6,6 +6,7 @@ use twinbpf_object::btf::Btf;
 
 use crate::config::{Randomness, VmConfig};
 use crate::handles::Handles;
+use crate::kfuncs::HostFunctions;
 use crate::surroundings::Surroundings;
 use crate::window::Window;
 
@@ -15,6 +16,8 @@ pub(crate) struct Shared {
     pub(crate) handles: Arc<Handles>,
     pub(crate) surroundings: Surroundings,
     pub(crate) config: VmConfig,
+    /// Functions of the host that programs can call by name.
+    pub(crate) host_functions: HostFunctions,
     /// The host kernel's types, read when first needed.
     pub(crate) types: OnceLock<Option<Arc<Btf>>>,
     /// Which worker slots are taken.

@@ -1,15 +1,15 @@
 //! The vm: one trust domain with its window, maps and programs.
 
-use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, OnceLock};
 
 use twinbpf_object::link::{LinkedProgram, Target};
 use twinbpf_object::map_rules::{self, MapRefusal};
 use twinbpf_object::spec::{InnerMap, Needs};
-use twinbpf_object::target::Offers;
+use twinbpf_object::target::{Offers, Prototype};
 use twinbpf_object::{Code, Diagnosis, Errno, Error, ErrorKind, MapSpec, Result};
 
 use crate::config::{Executor, VmConfig};
+use crate::kfuncs::{self, HostCall, HostClosure, HostFault, HostFunction, HostFunctions};
 use crate::maps::{Element, Surroundings as MapSurroundings, VmMap};
 use crate::program::{Program, VmProgram};
 use crate::shared::Shared;
@@ -44,6 +44,10 @@ impl Vm {
     ///
     /// If the host cannot reserve the 4 GiB of address space for the window, or the configuration has no CPU slots.
     pub fn new(config: VmConfig) -> Result<Self> {
+        VmBuilder::new(config).build()
+    }
+
+    fn built(config: VmConfig, host_functions: HostFunctions) -> Result<Self> {
         if config.cpu_slots == 0 {
             return Err(Diagnosis::new(Code::USAGE, "a vm needs at least one CPU slot").into());
         }
@@ -57,6 +61,7 @@ impl Vm {
             surroundings: Surroundings::new(&config),
             slots: Mutex::new(vec![false; slots]),
             types: OnceLock::new(),
+            host_functions,
             config,
         })))
     }
@@ -83,8 +88,8 @@ impl Vm {
             u32::try_from(rustix::param::page_size()).unwrap_or(4096),
             KERNEL_VERSION,
         );
-        // The types are borrowed from a kernel; none of its functions and variables are in here.
-        target.offers = Offers::Functions(BTreeSet::new());
+        // The types are borrowed from a kernel; its variables are not in here, and its functions only if we have our own.
+        target.offers = Offers::Functions(kfuncs::offers(&self.0.host_functions));
         target.config.has_syscall_wrapper = true;
         target
     }
@@ -137,7 +142,7 @@ impl Vm {
         if maps.iter().any(|map| !map.is_of(&self.0.handles)) {
             return Err(foreign_map(program));
         }
-        let mut program = Program::new(program, maps)?;
+        let mut program = Program::new(program, maps, &self.0.host_functions)?;
         program.number = self.0.handles.next_program();
         if self.0.config.executor == Executor::Jit && cfg!(target_arch = "x86_64") {
             program.compile(self.0.config.guard)?;
@@ -186,6 +191,90 @@ impl Vm {
     /// Moves a manual clock forward. Does nothing on the host's clock.
     pub fn advance(&self, nanoseconds: u64) {
         self.0.surroundings.advance(nanoseconds);
+    }
+}
+
+/// What a vm is made of: its configuration, and the functions of the host that programs can call by name.
+///
+/// ```
+/// use twinbpf_vm::{VmBuilder, VmConfig};
+/// use std::sync::atomic::{AtomicU64, Ordering};
+/// use std::sync::Arc;
+///
+/// let total = Arc::new(AtomicU64::new(0));
+/// let counter = Arc::clone(&total);
+/// let vm = VmBuilder::new(VmConfig::default())
+///     // In a program: extern __u64 host_count(__u32 by) __ksym;
+///     .function("host_count", move |by: u32| -> u64 {
+///         counter.fetch_add(u64::from(by), Ordering::Relaxed)
+///     })
+///     .build()?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+#[must_use]
+pub struct VmBuilder {
+    config: VmConfig,
+    functions: HostFunctions,
+    /// The first thing that was wrong.
+    error: Option<Error>,
+}
+
+impl VmBuilder {
+    /// A vm without functions of the host.
+    pub fn new(config: VmConfig) -> Self {
+        Self {
+            config,
+            functions: HostFunctions::new(),
+            error: None,
+        }
+    }
+
+    /// Adds a function on numbers; its prototype is that of the closure. Programs find it by its name, declared
+    /// `extern ... __ksym`, and it may be called by several workers at a time.
+    pub fn function<Parameters>(self, name: &str, closure: impl HostClosure<Parameters>) -> Self {
+        self.add(HostFunction::of(name, closure))
+    }
+
+    /// Adds a function with a prototype of its own: for those that take addresses. An error ends the run of the program.
+    pub fn kfunc(
+        self,
+        name: &str,
+        prototype: Prototype,
+        body: impl Fn(&mut HostCall<'_, '_>) -> std::result::Result<u64, HostFault>
+        + Send
+        + Sync
+        + 'static,
+    ) -> Self {
+        self.add(HostFunction::new(name, prototype, body))
+    }
+
+    /// The vm.
+    ///
+    /// # Errors
+    ///
+    /// As [`Vm::new`]; if a function has no proper name or prototype, or a name was taken.
+    pub fn build(self) -> Result<Vm> {
+        match self.error {
+            Some(error) => Err(error),
+            None => Vm::built(self.config, self.functions),
+        }
+    }
+
+    fn add(mut self, function: Result<HostFunction>) -> Self {
+        let added = function.and_then(|function| {
+            let name = function.name().to_owned();
+            if kfuncs::find(&self.functions, &name).is_some() {
+                let message = format!("there is a function `{name}` already");
+                return Err(Diagnosis::new(Code::USAGE, message).into());
+            }
+            self.functions.insert(name, Arc::new(function));
+            Ok(())
+        });
+        if let Err(error) = added {
+            self.error.get_or_insert(error);
+        }
+        self
     }
 }
 

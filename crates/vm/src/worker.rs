@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use twinbpf_object::{Code, Diagnosis, Errno, Error, InsnIndex, Result};
 
 use crate::config::Executor;
-use crate::context::{BYTES, ContextLayout, ContextView};
+use crate::context::{BYTES, ContextLayout, ContextView, DataFields};
 use crate::execute::{enter, execute};
 use crate::fault::{Ended, Fault, FaultKind};
 use crate::held::Held;
@@ -37,6 +37,8 @@ pub struct Worker {
     pub(crate) packet: Extent,
     pub(crate) context: Extent,
     standing: Standing,
+    /// Where contexts of the host's own say where their data are.
+    pub(crate) data_fields: Option<DataFields>,
 }
 
 /// How a run ended that ended well.
@@ -103,6 +105,7 @@ impl Worker {
             packet,
             context,
             standing,
+            data_fields: None,
         })
     }
 
@@ -175,10 +178,12 @@ impl Worker {
             window: &self.vm.window,
             surroundings: &self.vm.surroundings,
             maps: program.maps(),
+            kfuncs: program.kfuncs(),
             program,
             context: ContextView {
                 address: self.context.start(),
                 layout,
+                data_fields: self.data_fields,
             },
             packet,
         };

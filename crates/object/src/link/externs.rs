@@ -20,7 +20,7 @@ use crate::diagnosis::{Code, Diagnosis, Error};
 use crate::spec::{
     ConfigForm, ConfigPlace, Extern, ExternIndex, ExternKind, MapSpec, Object, Variable,
 };
-use crate::target::{Offers, SymbolAddress, Target};
+use crate::target::{Offers, Prototype, SymbolAddress, Target};
 
 use super::config_value;
 
@@ -214,14 +214,10 @@ impl Resolving<'_> {
 
     fn function(&self, external: &Extern, declared: TypeId) -> Outcome {
         let name = external.essential_name();
-        if let Offers::Functions(names) = &self.target.offers
-            && names.contains(name)
+        if let Offers::Functions(functions) = &self.target.offers
+            && let Some(prototype) = functions.get(name)
         {
-            return Outcome::Function(Found {
-                name: name.to_owned(),
-                module: None,
-                id: None,
-            });
+            return self.offered(external, declared, prototype.as_ref());
         }
         let Some(place) = self.found.get(&(name, true)) else {
             return absent_or_failed(external, self.missing_function(external));
@@ -232,11 +228,38 @@ impl Resolving<'_> {
                 let message = format!(
                     "the kernel's `{name}` has another prototype than the program declares"
                 );
-                let diagnosis = Diagnosis::new(Code::KFUNC_PROTOTYPE, message)
-                    .help("several declarations can be tried: `name___one`, `name___two`, each `__weak`, asked for with bpf_ksym_exists()");
+                let diagnosis = Diagnosis::new(Code::KFUNC_PROTOTYPE, message).help(SEVERAL);
                 absent_or_failed(external, diagnosis)
             }
             Err(error) => Outcome::Failed(error),
+        }
+    }
+
+    /// A function that the engine knows by name.
+    fn offered(
+        &self,
+        external: &Extern,
+        declared: TypeId,
+        prototype: Option<&Prototype>,
+    ) -> Outcome {
+        let name = external.essential_name();
+        let types = self.object.btf.as_deref();
+        let difference = prototype
+            .zip(types)
+            .and_then(|(prototype, types)| prototype.difference(types, declared));
+        match difference {
+            Some(difference) => {
+                let message = format!(
+                    "the engine's `{name}` has another prototype than the program declares: {difference}"
+                );
+                let diagnosis = Diagnosis::new(Code::KFUNC_PROTOTYPE, message).help(SEVERAL);
+                absent_or_failed(external, diagnosis)
+            }
+            None => Outcome::Function(Found {
+                name: name.to_owned(),
+                module: None,
+                id: None,
+            }),
         }
     }
 
@@ -368,6 +391,7 @@ fn misplaced(external: &Extern) -> Error {
 
 const WEAK: &str =
     "programs that can do without it declare it `__weak` and ask with bpf_ksym_exists()";
+const SEVERAL: &str = "several declarations can be tried: `name___one`, `name___two`, each `__weak`, asked for with bpf_ksym_exists()";
 const ELSEWHERE: &str = "try `--engine kernel`; programs that can do without it declare it `__weak` and ask with bpf_ksym_exists()";
 /// Far more than any program declares; a text has at most some thousand bytes.
 const MOST_CONFIG_BYTES: usize = 1 << 20;

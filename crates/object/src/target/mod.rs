@@ -4,14 +4,16 @@
 //! target by hand, or change one before linking (`target.config.overrides`).
 
 mod config;
+mod prototype;
 mod symbols;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::btf::{Btf, Search, TypeKinds};
 
 pub use config::{ConfigValue, KernelConfig};
+pub use prototype::{MOST_PARAMETERS, Parameter, Prototype};
 pub use symbols::{KernelSymbols, SymbolAddress};
 
 /// What linking needs to know about the engine. An argument, so that linking stays pure.
@@ -50,8 +52,9 @@ pub enum Offers {
     /// Those in its types, its modules' included: the engine is a kernel.
     #[default]
     WhatTypesSay,
-    /// These functions and no variables, whatever the types say: the engine only borrows them from a kernel.
-    Functions(BTreeSet<String>),
+    /// These functions and no variables, whatever the types say: the engine only borrows them from a kernel. Those whose
+    /// prototype is known must be declared alike.
+    Functions(BTreeMap<String, Option<Prototype>>),
 }
 
 impl Target {

@@ -1,6 +1,6 @@
 //! Externs: what objects say about names of the kernel, and what linking makes of them.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use twinbpf_object::btf::Btf;
@@ -83,7 +83,7 @@ fn configuration_values_lie_in_a_map_of_constants_by_alignment_size_and_name() {
         })
         .collect();
     assert_eq!(places.len(), object.externs.len());
-    let by_offset: std::collections::BTreeMap<_, _> = places
+    let by_offset: BTreeMap<_, _> = places
         .iter()
         .map(|(offset, name, form)| (*offset, (*name, *form)))
         .collect();
@@ -233,7 +233,7 @@ fn a_guarded_weak_function_loads_the_address_zero() {
         each.is_weak = true;
     }
     let target = Target {
-        offers: Offers::Functions(BTreeSet::from(["bpf_task_release".to_owned()])),
+        offers: Offers::Functions(BTreeMap::from([("bpf_task_release".to_owned(), None)])),
         ..TARGET
     };
     let linked = link_each(&object, &target).unwrap();
@@ -373,7 +373,7 @@ fn an_engine_that_only_borrows_types_has_no_functions_of_the_kernel() {
     let types = kernel_like("kfuncs");
     let target = Target {
         btf: Some(types),
-        offers: Offers::Functions(BTreeSet::new()),
+        offers: Offers::Functions(BTreeMap::new()),
         ..TARGET
     };
     let error = link(&fixture("kfuncs"), &target).unwrap_err();

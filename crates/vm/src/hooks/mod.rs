@@ -1,4 +1,5 @@
 //! Hooks: what builds a context, runs a program on it, and acts on the verdict.
 
+pub mod point;
 pub mod socket;
 pub mod test_run;

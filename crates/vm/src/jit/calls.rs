@@ -51,6 +51,15 @@ impl Emitter<'_> {
         Some(())
     }
 
+    /// Calls the function at this position of the program's list.
+    pub(super) fn call_kfunc(&mut self, at: usize, position: i32) {
+        self.assembler
+            .store_imm(Bits::B32, field(offset::HELPER), position);
+        self.call_back(Callback::Kfunc);
+        self.leave_on_fault(at);
+        self.clear_arguments();
+    }
+
     /// The map whose handle is in `r1`, if that is known, and its position.
     fn map_in_r1(&self) -> Option<(usize, MapLayout)> {
         let Fact::Number(number) = self.facts.of(Register::R1) else {

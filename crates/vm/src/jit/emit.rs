@@ -416,9 +416,8 @@ impl Emitter<'_> {
             Operation::Call(Call::Helper(number)) => self.call_helper(at, number)?,
             Operation::Call(Call::Local(to)) => self.call_local(at, to)?,
             Operation::Exit => self.return_from(at),
-            Operation::Cast { .. }
-            | Operation::LoadWide { .. }
-            | Operation::Call(Call::Kfunc { .. }) => return None,
+            Operation::Call(Call::Kfunc { id, .. }) => self.call_kfunc(at, id),
+            Operation::Cast { .. } | Operation::LoadWide { .. } => return None,
         }
         Some(())
     }

@@ -105,7 +105,7 @@ impl Facts {
             ),
             Operation::LoadPacket { .. } => self.after_call(Fact::Short),
             Operation::Call(Call::Helper(helpers::LOOKUP)) => self.after_call(Fact::Short),
-            Operation::Call(Call::Helper(_)) => self.after_call(Fact::Unknown),
+            Operation::Call(Call::Helper(_) | Call::Kfunc { .. }) => self.after_call(Fact::Unknown),
             Operation::Call(_) => {
                 for fact in self.0.iter_mut().take(6) {
                     *fact = Fact::Unknown;

@@ -110,6 +110,7 @@ fn fault_kind(run: &mut Run<'_>) -> FaultKind {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Callback {
     Helper,
+    Kfunc,
     Lookup,
     Update,
     Delete,
@@ -123,6 +124,7 @@ impl Callback {
     pub(super) fn address(self) -> u64 {
         let address = match self {
             Self::Helper => call_helper as *const () as usize,
+            Self::Kfunc => call_kfunc as *const () as usize,
             Self::Lookup => look_up as *const () as usize,
             Self::Update => update as *const () as usize,
             Self::Delete => delete as *const () as usize,
@@ -151,6 +153,26 @@ extern "sysv64" fn call_helper(
         let row = helpers::TABLE.get(run.machine.helper as usize);
         let row = row.ok_or(FaultKind::Unsupported("this helper"))?;
         (row.call)(run, &arguments).map(|returned| returned.value)
+    })
+}
+
+/// Calls the function whose position in the program's list the state names.
+extern "sysv64" fn call_kfunc(
+    r1: u64,
+    r2: u64,
+    r3: u64,
+    r4: u64,
+    r5: u64,
+    machine: *mut Machine,
+) -> u64 {
+    call_back(machine, |run| {
+        let arguments = Arguments {
+            values: [r1, r2, r3, r4, r5],
+            provenance: None,
+        };
+        let position = run.machine.helper as usize;
+        let returned = run.call_kfunc(position, &arguments);
+        returned.map(|returned| returned.value)
     })
 }
 

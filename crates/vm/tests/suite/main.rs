@@ -5,6 +5,7 @@ mod calls;
 mod core;
 mod fixtures;
 mod maps;
+mod plugin;
 mod random;
 mod random_maps;
 mod sandbox;

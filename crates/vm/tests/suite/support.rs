@@ -89,6 +89,14 @@ pub(crate) fn linked(insns: Vec<Insn>, functions: &[u32], maps: &[(u32, usize)])
 
 /// A vm for each executor.
 pub(crate) fn vms() -> Vec<Vm> {
+    configs()
+        .into_iter()
+        .map(|config| Vm::new(config).unwrap())
+        .collect()
+}
+
+/// A small configuration for each executor.
+pub(crate) fn configs() -> Vec<VmConfig> {
     [
         (Executor::Interpreter, Guard::Pages),
         (Executor::Checked, Guard::Pages),
@@ -96,15 +104,12 @@ pub(crate) fn vms() -> Vec<Vm> {
         (Executor::Jit, Guard::Compare),
     ]
     .into_iter()
-    .map(|(executor, guard)| {
-        Vm::new(VmConfig {
-            executor,
-            guard,
-            cpu_slots: 2,
-            budget_insns: 100_000,
-            ..VmConfig::default()
-        })
-        .unwrap()
+    .map(|(executor, guard)| VmConfig {
+        executor,
+        guard,
+        cpu_slots: 2,
+        budget_insns: 100_000,
+        ..VmConfig::default()
     })
     .collect()
 }

@@ -1,0 +1,83 @@
+//! Kernel functions (kfuncs): what programs call by name instead of by number. The vm's own, and those of its host.
+//!
+//! Both look like helpers to the executors: a run and five arguments, a value or a fault. The vm's own are rows of one table.
+//! What a process cannot answer honestly is missing here on purpose, and linking names it.
+
+mod host;
+mod iterators;
+mod sections;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use twinbpf_object::target::Prototype;
+
+use crate::helpers::Helper;
+use crate::run::{Kfunc, KfuncBody};
+
+pub use host::{Answer, HostCall, HostClosure, HostFault, HostFunction, HostNumber};
+
+/// One of the vm's own functions.
+#[derive(Debug)]
+struct Row {
+    name: &'static str,
+    /// How many of the five arguments it looks at.
+    arguments: u8,
+    call: Helper,
+}
+
+/// Functions of the host by name.
+pub(crate) type HostFunctions = BTreeMap<String, Arc<HostFunction>>;
+
+/// The function of this name.
+pub(crate) fn find(host: &HostFunctions, name: &str) -> Option<Kfunc> {
+    let own = TABLE.iter().find(|row| row.name == name).map(|row| Kfunc {
+        arguments: row.arguments,
+        body: KfuncBody::Own(row.call),
+    });
+    own.or_else(|| {
+        let function = Arc::clone(host.get(name)?);
+        Some(Kfunc {
+            arguments: u8::try_from(function.prototype().parameters.len()).unwrap_or(u8::MAX),
+            body: KfuncBody::Host(Arc::new(move |run, arguments| {
+                function.call(run, arguments)
+            })),
+        })
+    })
+}
+
+/// Names and prototypes of everything that programs can call by name; prototypes of the vm's own are not compared.
+pub(crate) fn offers(host: &HostFunctions) -> BTreeMap<String, Option<Prototype>> {
+    let own = TABLE.iter().map(|row| (row.name.to_owned(), None));
+    let host = host
+        .iter()
+        .map(|(name, function)| (name.clone(), Some(function.prototype().clone())));
+    own.chain(host).collect()
+}
+
+/// Every kernel function the vm has, by name.
+#[rustfmt::skip]
+static TABLE: &[Row] = &[
+    Row { name: "bpf_iter_bits_destroy", arguments: 1, call: iterators::destroy },
+    Row { name: "bpf_iter_bits_new", arguments: 3, call: iterators::new_bits },
+    Row { name: "bpf_iter_bits_next", arguments: 1, call: iterators::next_bit },
+    Row { name: "bpf_iter_num_destroy", arguments: 1, call: iterators::destroy },
+    Row { name: "bpf_iter_num_new", arguments: 3, call: iterators::new_numbers },
+    Row { name: "bpf_iter_num_next", arguments: 1, call: iterators::next_number },
+    Row { name: "bpf_local_irq_restore", arguments: 1, call: sections::restore_interrupts },
+    Row { name: "bpf_local_irq_save", arguments: 1, call: sections::save_interrupts },
+    Row { name: "bpf_preempt_disable", arguments: 0, call: sections::disable_preemption },
+    Row { name: "bpf_preempt_enable", arguments: 0, call: sections::enable_preemption },
+    Row { name: "bpf_rcu_read_lock", arguments: 0, call: sections::begin_reading },
+    Row { name: "bpf_rcu_read_unlock", arguments: 0, call: sections::end_reading },
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn functions_stand_in_the_order_of_their_names() {
+        assert!(TABLE.is_sorted_by(|before, after| before.name < after.name));
+    }
+}
