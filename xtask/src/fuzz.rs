@@ -36,6 +36,10 @@ const TARGETS: &[Target] = &[
         seeds: Some("fuzz/seeds/btf_ext"),
     },
     Target {
+        name: "assembly",
+        seeds: Some("fuzz/seeds/assembly"),
+    },
+    Target {
         name: "verifier_log",
         seeds: Some("fuzz/seeds/verifier_log"),
     },

@@ -28,7 +28,7 @@ const MODULES: &[(&str, &[Row])] = &[
             ("abi", &[]),
             ("bytes", &[]),
             ("diagnosis", &["abi"]),
-            ("insn", &["abi", "bytes"]),
+            ("insn", &["abi", "bytes", "diagnosis"]),
             ("btf", &["bytes", "diagnosis"]),
             ("target", &["btf", "bytes"]),
             ("elf", &["bytes", "diagnosis"]),
@@ -328,6 +328,7 @@ const MODULES: &[(&str, &[Row])] = &[
         &[
             ("error_document", &[]),
             ("exit", &[]),
+            ("hex", &[]),
             ("object_file", &[]),
             ("table", &[]),
             ("output", &["error_document"]),
@@ -354,12 +355,14 @@ const MODULES: &[(&str, &[Row])] = &[
             ),
             ("doctor", &["exit", "output"]),
             ("generate", &["btf_file", "exit", "object_file", "output"]),
+            ("assembly", &["exit", "hex", "object_file", "output"]),
             (
                 "prog",
                 &[
                     "choice",
                     "error_document",
                     "exit",
+                    "hex",
                     "object_file",
                     "output",
                     "program_types",
@@ -373,7 +376,8 @@ const MODULES: &[(&str, &[Row])] = &[
             (
                 "args",
                 &[
-                    "btf", "check", "choice", "doctor", "explain", "generate", "inspect", "prog",
+                    "assembly", "btf", "check", "choice", "doctor", "explain", "generate",
+                    "inspect", "prog",
                 ],
             ),
             (

@@ -8,6 +8,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use twinbpf::{Direction, Hook};
 
+use crate::assembly::{AsmArgs, DisasmArgs};
 use crate::btf::{BtfArgs, BtfCommand};
 use crate::check::CheckArgs;
 use crate::choice::{EngineChoice, TypeChoice};
@@ -62,6 +63,10 @@ pub(crate) enum Command {
     Prog(ProgArgs),
     /// Print types: as lines, JSON, C, or members and holes
     Btf(BtfArgs),
+    /// Turn text into instructions, an instruction a line, written as the kernel's verifier log does, with labels
+    Asm(AsmArgs),
+    /// Turn instructions into text that `asm` takes: those of an object, of bytes, or of hex digits
+    Disasm(DisasmArgs),
 }
 
 impl Command {
@@ -77,15 +82,21 @@ impl Command {
             Self::Doctor(args) => args.json,
             Self::Gen(args) => args.wants_json(),
             Self::Prog(args) => args.wants_json(),
+            Self::Asm(args) => args.json,
+            Self::Disasm(args) => args.json,
         }
     }
 
     pub(crate) fn wants_log(&self) -> bool {
         match self {
             Self::Run(args) => args.log,
-            Self::Inspect(_) | Self::Doctor(_) | Self::Btf(_) | Self::Gen(_) | Self::Prog(_) => {
-                false
-            }
+            Self::Inspect(_)
+            | Self::Doctor(_)
+            | Self::Btf(_)
+            | Self::Gen(_)
+            | Self::Prog(_)
+            | Self::Asm(_)
+            | Self::Disasm(_) => false,
             Self::Check(args) => args.log,
             Self::Explain(args) => args.log,
         }

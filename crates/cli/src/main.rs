@@ -4,6 +4,7 @@
 //! went (`exit.rs`).
 
 mod args;
+mod assembly;
 mod btf;
 mod btf_file;
 mod check;
@@ -13,6 +14,7 @@ mod error_document;
 mod exit;
 mod explain;
 mod generate;
+mod hex;
 mod inspect;
 mod object_file;
 mod output;
@@ -46,6 +48,8 @@ fn main() -> ExitCode {
         Command::Gen(args) => generate::generate(args, &output),
         Command::Doctor(args) => doctor::doctor(args, &output),
         Command::Prog(args) => prog::prog(args, &output),
+        Command::Asm(args) => assembly::asm(args, &output),
+        Command::Disasm(args) => assembly::disasm(args, &output),
     };
     match result {
         Ok(exit) => exit,

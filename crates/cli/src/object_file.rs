@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use twinbpf::{Code, Diagnosis, Errno, Error, ErrorKind, Object, Result};
 
@@ -33,5 +33,31 @@ pub(crate) fn unreadable(error: &io::Error) -> Error {
     match error.raw_os_error() {
         Some(number) => diagnosis.errno(Errno(number)).into(),
         None => diagnosis.into(),
+    }
+}
+
+/// `FILE[:NAME]`; a file whose name has a colon in it is taken whole.
+pub(crate) fn split(text: &str) -> (PathBuf, Option<String>) {
+    let whole = PathBuf::from(text);
+    match text.rsplit_once(':') {
+        Some((path, name)) if !whole.exists() && !name.contains('/') => {
+            (PathBuf::from(path), Some(name.to_owned()))
+        }
+        _ => (whole, None),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_may_follow_the_object() {
+        let (path, program) = split("dir/a.o:xdp_main");
+        assert_eq!(
+            (path.to_str(), program.as_deref()),
+            (Some("dir/a.o"), Some("xdp_main"))
+        );
+        assert_eq!(split("a:b/c.o").1, None);
     }
 }

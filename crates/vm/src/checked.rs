@@ -211,7 +211,7 @@ impl Machine<'_, '_> {
                     return Ok(self.leave());
                 }
             },
-            Operation::Jump { to } => next = self.jump(pc, to)?,
+            Operation::Jump { to, .. } => next = self.jump(pc, to)?,
             Operation::MayGoto { to } => {
                 if !self.run.may_go_on() {
                     next = self.jump(pc, to)?;

@@ -162,7 +162,7 @@ pub(crate) fn lower(operation: Operation, at: usize) -> Op {
             offset,
             imm: pack_size(size),
         },
-        Operation::Jump { to } => Op {
+        Operation::Jump { to, .. } => Op {
             offset: target(at, to.0),
             ..simple(Opcode::Jump, Register::R0, Register::R0, 0)
         },

@@ -388,7 +388,7 @@ impl Builder<'_> {
         operations: &[Option<Operation>],
         function: std::ops::Range<usize>,
     ) -> Result<()> {
-        let (Operation::Jump { to } | Operation::Branch { to, .. } | Operation::MayGoto { to }) =
+        let (Operation::Jump { to, .. } | Operation::Branch { to, .. } | Operation::MayGoto { to }) =
             operation
         else {
             return Ok(());

@@ -90,7 +90,7 @@ pub(crate) fn prog(args: &ProgArgs, output: &Output) -> Result<Exit, Failure> {
 }
 
 fn run(args: &ProgRunArgs, output: &Output) -> Result<Exit, Failure> {
-    let (path, wanted) = packets::split_object(&args.object);
+    let (path, wanted) = object_file::split(&args.object);
     let mut object = object_file::read(&path)?;
     program_types::apply(&mut object, &args.types)?;
     let packets = packets::read(args)?;

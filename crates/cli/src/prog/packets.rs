@@ -1,10 +1,9 @@
 //! The packets of `prog run`: from a list, a capture, or the command line.
 
-use std::path::PathBuf;
-
 use twinbpf::{Capture, Code, Diagnosis, Error, Object, Result};
 
 use super::ProgRunArgs;
+use crate::hex;
 use crate::object_file;
 
 /// A packet with the name it has in the output.
@@ -48,7 +47,7 @@ fn list(text: &str) -> Result<Vec<Packet>> {
         let packet = match (name, digits, rest) {
             (None, ..) => continue,
             (Some(name), ..) if name.starts_with('#') => continue,
-            (Some(name), Some(digits), None) => parse_hex(digits).map(|data| Packet {
+            (Some(name), Some(digits), None) => hex::parse(digits).map(|data| Packet {
                 name: name.to_owned(),
                 data,
             }),
@@ -72,31 +71,7 @@ pub(super) struct HexBytes(pub(super) Vec<u8>);
 
 impl HexBytes {
     pub(super) fn parse(text: &str) -> Result<Self, String> {
-        parse_hex(text).map(Self)
-    }
-}
-
-/// Reads hex digits, two a byte.
-pub(super) fn parse_hex(text: &str) -> Result<Vec<u8>, String> {
-    let digits = text.strip_prefix("0x").unwrap_or(text);
-    let wrong = || format!("`{text}` is not an even number of hex digits");
-    if !digits.len().is_multiple_of(2) || !digits.is_ascii() {
-        return Err(wrong());
-    }
-    (0..digits.len())
-        .step_by(2)
-        .map(|at| u8::from_str_radix(&digits[at..at + 2], 16).map_err(|_| wrong()))
-        .collect()
-}
-
-/// `OBJECT[:PROGRAM]`; a file whose name has a colon in it is taken whole.
-pub(super) fn split_object(text: &str) -> (PathBuf, Option<String>) {
-    let whole = PathBuf::from(text);
-    match text.rsplit_once(':') {
-        Some((path, program)) if !whole.exists() && !program.contains('/') => {
-            (PathBuf::from(path), Some(program.to_owned()))
-        }
-        _ => (whole, None),
+        hex::parse(text).map(Self)
     }
 }
 
@@ -137,15 +112,5 @@ mod tests {
         assert_eq!(packets[0].data, [1, 2, 0xff]);
         let error = list("arp 01\nudp 0g\n").unwrap_err();
         assert!(error.to_string().contains("line 2"), "{error}");
-    }
-
-    #[test]
-    fn a_program_may_follow_the_object() {
-        let (path, program) = split_object("dir/a.o:xdp_main");
-        assert_eq!(
-            (path.to_str(), program.as_deref()),
-            (Some("dir/a.o"), Some("xdp_main"))
-        );
-        assert_eq!(split_object("a:b/c.o").1, None);
     }
 }

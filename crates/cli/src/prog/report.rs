@@ -9,6 +9,7 @@ use twinbpf::{
 
 use crate::error_document::ErrorFields;
 use crate::exit::Exit;
+use crate::hex;
 use crate::table;
 
 /// Entries of a map that are printed.
@@ -99,8 +100,8 @@ impl TestedRun {
                 value: output.value,
                 same: output.data == input.data,
                 len: output.data.len(),
-                data: hex(&output.data),
-                context: hex(&output.context),
+                data: hex::digits(&output.data),
+                context: hex::digits(&output.context),
             }),
         }
     }
@@ -140,7 +141,7 @@ fn contents(name: &str, kind: MapKind, map: &RawMap, is_vm: bool) -> MapContents
             is_cut = true;
             break;
         }
-        entries.push([hex(&key), hex(&value)]);
+        entries.push([hex::digits(&key), hex::digits(&value)]);
     }
     if is_vm || !is_array {
         // The order of a hash is its engine's own.
@@ -272,13 +273,4 @@ impl TestedRun {
             ],
         }
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    let mut text = String::with_capacity(2 * bytes.len());
-    for byte in bytes {
-        // Writing to a string cannot fail.
-        let _ = write!(text, "{byte:02x}");
-    }
-    text
 }

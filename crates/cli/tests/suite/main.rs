@@ -8,6 +8,7 @@
     reason = "a test fails by panicking"
 )]
 
+mod assembly;
 mod checks;
 mod counts;
 mod diagnoses;
@@ -48,6 +49,7 @@ fn main() -> ExitCode {
     cases.extend(rejections::cases());
     cases.extend(test_runs::cases());
     cases.extend(types::cases());
+    cases.extend(assembly::cases());
     cases.extend(variables::cases());
     let exit = twinbpf_trials::run(cases);
     programs.remove();

@@ -80,6 +80,7 @@ codes! {
     INSN_MALFORMED = "O017", BadObject, Parse, "an instruction is not valid BPF";
     NO_PROGRAMS = "O018", BadObject, Parse, "the object has no programs";
     DATA_MALFORMED = "O019", BadObject, Parse, "a section of global variables is malformed";
+    ASSEMBLY = "O020", BadObject, Parse, "a line of assembly is not an instruction";
     UNRESOLVED_SYMBOL = "L001", BadObject, Link, "a reference to something the object does not define";
     UNSUPPORTED_REFERENCE = "L002", Unsupported, Link, "a kind of reference that is not supported yet";
     CALL_OUTSIDE = "L003", BadObject, Link, "a call leaves the code of its object";

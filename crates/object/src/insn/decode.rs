@@ -3,10 +3,10 @@
 use std::fmt;
 
 use super::operation::{
-    AluOp, ArenaCast, AtomicOp, Call, Condition, Displacement, Extend, Operand, Operation,
-    Register, Size, SwapOrder, WideValue, Width,
+    AluOp, ArenaCast, AtomicOp, Call, Displacement, Extend, Operand, Operation, Register, Size,
+    WideValue, Width,
 };
-use super::{Insn, opcode};
+use super::{Insn, opcode, table};
 
 /// An operation and how many slots it takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -132,7 +132,7 @@ fn decode_wide(first: Insn, second: Option<Insn>) -> Result<Operation, DecodeErr
 }
 
 fn decode_packet_load(insn: Insn) -> Result<Operation, DecodeError> {
-    let size = size_of(insn.opcode);
+    let size = table::size(insn.opcode);
     let index = match insn.opcode & opcode::MODE {
         opcode::ABS => {
             zero(insn, "src", insn.src)?;
@@ -154,7 +154,7 @@ fn decode_packet_load(insn: Insn) -> Result<Operation, DecodeError> {
 }
 
 fn decode_load(insn: Insn) -> Result<Operation, DecodeError> {
-    let size = size_of(insn.opcode);
+    let size = table::size(insn.opcode);
     let extend = match insn.opcode & opcode::MODE {
         opcode::MEM => Extend::Zero,
         opcode::MEMSX if size != Size::Dw => Extend::Sign,
@@ -171,7 +171,7 @@ fn decode_load(insn: Insn) -> Result<Operation, DecodeError> {
 }
 
 fn decode_store(insn: Insn) -> Result<Operation, DecodeError> {
-    let size = size_of(insn.opcode);
+    let size = table::size(insn.opcode);
     let from_register = insn.opcode & opcode::CLASS == opcode::STX;
     match insn.opcode & opcode::MODE {
         opcode::MEM if from_register => {
@@ -223,18 +223,8 @@ fn decode_atomic(insn: Insn, size: Size) -> Result<Operation, DecodeError> {
     if !matches!(size, Size::W | Size::Dw) {
         return Err(DecodeError::UnknownOpcode(insn.opcode));
     }
+    let op = table::atomic_op(insn.imm).ok_or_else(|| reserved(insn, "imm", insn.imm))?;
     let fetch = insn.imm & opcode::FETCH != 0;
-    let op = match insn.imm {
-        opcode::XCHG => AtomicOp::Exchange,
-        opcode::CMPXCHG => AtomicOp::CompareExchange,
-        imm => match imm & !opcode::FETCH {
-            add if add == i32::from(opcode::ADD) => AtomicOp::Add { fetch },
-            or if or == i32::from(opcode::OR) => AtomicOp::Or { fetch },
-            and if and == i32::from(opcode::AND) => AtomicOp::And { fetch },
-            xor if xor == i32::from(opcode::XOR) => AtomicOp::Xor { fetch },
-            _ => return Err(reserved(insn, "imm", insn.imm)),
-        },
-    };
     let fetched_into_src = fetch && op != AtomicOp::CompareExchange;
     let src = if fetched_into_src {
         writable(insn.src)?
@@ -262,7 +252,7 @@ fn decode_alu(insn: Insn, width: Width) -> Result<Operation, DecodeError> {
             zero(insn, "imm", insn.imm)?;
             return Ok(Operation::Neg { width, dst });
         }
-        opcode::END => return decode_swap(insn, width, dst),
+        opcode::END => return decode_swap(insn, dst),
         opcode::MOV if insn.opcode & opcode::X != 0 && insn.offset != 0 => {
             return decode_move(insn, width, dst);
         }
@@ -280,34 +270,19 @@ fn decode_alu(insn: Insn, width: Width) -> Result<Operation, DecodeError> {
 }
 
 fn alu_op(insn: Insn) -> Result<AluOp, DecodeError> {
-    let op = match insn.opcode & opcode::OP {
-        opcode::DIV if insn.offset == 1 => return Ok(AluOp::SignedDiv),
-        opcode::MOD if insn.offset == 1 => return Ok(AluOp::SignedMod),
-        opcode::ADD => AluOp::Add,
-        opcode::SUB => AluOp::Sub,
-        opcode::MUL => AluOp::Mul,
-        opcode::DIV => AluOp::Div,
-        opcode::OR => AluOp::Or,
-        opcode::AND => AluOp::And,
-        opcode::LSH => AluOp::Lsh,
-        opcode::RSH => AluOp::Rsh,
-        opcode::MOD => AluOp::Mod,
-        opcode::XOR => AluOp::Xor,
-        opcode::MOV => AluOp::Mov,
-        opcode::ARSH => AluOp::Arsh,
-        _ => return Err(DecodeError::UnknownOpcode(insn.opcode)),
-    };
-    zero(insn, "offset", insn.offset)?;
-    Ok(op)
+    let bits = insn.opcode & opcode::OP;
+    table::alu_op(bits, insn.offset).ok_or_else(|| match table::alu_op(bits, 0) {
+        Some(_) => reserved(insn, "offset", insn.offset),
+        None => DecodeError::UnknownOpcode(insn.opcode),
+    })
 }
 
-fn decode_swap(insn: Insn, width: Width, dst: Register) -> Result<Operation, DecodeError> {
-    let order = match (width, insn.opcode & opcode::X != 0) {
-        (Width::W32, false) => SwapOrder::ToLittle,
-        (Width::W32, true) => SwapOrder::ToBig,
-        (Width::W64, false) => SwapOrder::Always,
-        (Width::W64, true) => return Err(DecodeError::UnknownOpcode(insn.opcode)),
-    };
+fn decode_swap(insn: Insn, dst: Register) -> Result<Operation, DecodeError> {
+    let class = insn.opcode & opcode::CLASS;
+    let mut rows = table::SWAPS.iter();
+    let (order, ..) = rows
+        .find(|row| row.1 == class && row.2 == insn.opcode & opcode::X)
+        .ok_or(DecodeError::UnknownOpcode(insn.opcode))?;
     zero(insn, "src", insn.src)?;
     zero(insn, "offset", insn.offset)?;
     let bits = match insn.imm {
@@ -316,7 +291,11 @@ fn decode_swap(insn: Insn, width: Width, dst: Register) -> Result<Operation, Dec
         64 => 64,
         _ => return Err(reserved(insn, "imm", insn.imm)),
     };
-    Ok(Operation::Swap { order, bits, dst })
+    Ok(Operation::Swap {
+        order: *order,
+        bits,
+        dst,
+    })
 }
 
 fn decode_move(insn: Insn, width: Width, dst: Register) -> Result<Operation, DecodeError> {
@@ -360,12 +339,16 @@ fn decode_jump(insn: Insn, width: Width) -> Result<Operation, DecodeError> {
     ) {
         (opcode::JA, false, Width::W64) => {
             zeros(insn, &["dst", "src", "imm"])?;
-            Ok(Operation::Jump { to: near })
+            Ok(Operation::Jump {
+                to: near,
+                far: false,
+            })
         }
         (opcode::JA, false, Width::W32) => {
             zeros(insn, &["dst", "src", "offset"])?;
             Ok(Operation::Jump {
                 to: Displacement(insn.imm),
+                far: true,
             })
         }
         (opcode::CALL, false, Width::W64) => decode_call(insn),
@@ -378,7 +361,8 @@ fn decode_jump(insn: Insn, width: Width) -> Result<Operation, DecodeError> {
             Ok(Operation::MayGoto { to: near })
         }
         _ => {
-            let condition = condition_of(insn)?;
+            let condition = table::condition(insn.opcode & opcode::OP)
+                .ok_or(DecodeError::UnknownOpcode(insn.opcode))?;
             Ok(Operation::Branch {
                 width,
                 condition,
@@ -407,23 +391,6 @@ fn decode_call(insn: Insn) -> Result<Operation, DecodeError> {
     Ok(Operation::Call(call))
 }
 
-fn condition_of(insn: Insn) -> Result<Condition, DecodeError> {
-    Ok(match insn.opcode & opcode::OP {
-        opcode::JEQ => Condition::Eq,
-        opcode::JNE => Condition::Ne,
-        opcode::JGT => Condition::Gt,
-        opcode::JGE => Condition::Ge,
-        opcode::JLT => Condition::Lt,
-        opcode::JLE => Condition::Le,
-        opcode::JSET => Condition::Set,
-        opcode::JSGT => Condition::SignedGt,
-        opcode::JSGE => Condition::SignedGe,
-        opcode::JSLT => Condition::SignedLt,
-        opcode::JSLE => Condition::SignedLe,
-        _ => return Err(DecodeError::UnknownOpcode(insn.opcode)),
-    })
-}
-
 fn second_operand(insn: Insn) -> Result<Operand, DecodeError> {
     if insn.opcode & opcode::X == 0 {
         zero(insn, "src", insn.src)?;
@@ -431,15 +398,6 @@ fn second_operand(insn: Insn) -> Result<Operand, DecodeError> {
     }
     zero(insn, "imm", insn.imm)?;
     register(insn.src).map(Operand::Register)
-}
-
-fn size_of(code: u8) -> Size {
-    match code & opcode::SIZE {
-        opcode::W => Size::W,
-        opcode::H => Size::H,
-        opcode::B => Size::B,
-        _ => Size::Dw,
-    }
 }
 
 fn register(number: u8) -> Result<Register, DecodeError> {

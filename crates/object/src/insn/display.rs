@@ -5,9 +5,9 @@ use std::fmt;
 use crate::abi::helper_name;
 
 use super::operation::{
-    AluOp, ArenaCast, AtomicOp, Call, Condition, Extend, Operand, Operation, Register, Size,
-    SwapOrder, WideValue, Width,
+    ArenaCast, AtomicOp, Call, Extend, Operand, Operation, Register, Size, WideValue, Width,
 };
+use super::table;
 
 impl fmt::Display for Operation {
     #[expect(
@@ -26,7 +26,7 @@ impl fmt::Display for Operation {
                     f,
                     "{} {} {}",
                     Named(dst, width),
-                    alu_sign(op),
+                    table::alu_sign(op),
                     Right(src, width)
                 )
             }
@@ -40,11 +40,7 @@ impl fmt::Display for Operation {
                 write!(f, "{} = (s{bits}){}", Named(dst, width), Named(src, width))
             }
             Self::Swap { order, bits, dst } => {
-                let name = match order {
-                    SwapOrder::ToLittle => "le",
-                    SwapOrder::ToBig => "be",
-                    SwapOrder::Always => "bswap",
-                };
+                let (.., name) = table::swap_row(order);
                 write!(f, "{dst} = {name}{bits} {dst}")
             }
             Self::Cast { cast, dst, src } => {
@@ -136,7 +132,11 @@ impl fmt::Display for Operation {
                 size,
                 index: None,
                 offset,
-            } => write!(f, "r0 = *({} *)skb[{offset}]", type_name(size, false)),
+            } => write!(
+                f,
+                "r0 = *({} *)skb[{offset}]",
+                table::type_name(size, false)
+            ),
             Self::LoadPacket {
                 size,
                 index: Some(index),
@@ -145,10 +145,11 @@ impl fmt::Display for Operation {
                 write!(
                     f,
                     "r0 = *({} *)skb[{index} + {offset}]",
-                    type_name(size, false)
+                    table::type_name(size, false)
                 )
             }
-            Self::Jump { to } => write!(f, "goto pc{:+}", to.0),
+            Self::Jump { to, far: false } => write!(f, "goto pc{:+}", to.0),
+            Self::Jump { to, far: true } => write!(f, "gotol pc{:+}", to.0),
             Self::Branch {
                 width,
                 condition,
@@ -160,7 +161,7 @@ impl fmt::Display for Operation {
                     f,
                     "if {} {} {} goto pc{:+}",
                     Named(dst, width),
-                    sign(condition),
+                    table::condition_row(condition).1,
                     Right(src, width),
                     to.0
                 )
@@ -171,7 +172,8 @@ impl fmt::Display for Operation {
                 None => write!(f, "call #{number}"),
             },
             Self::Call(Call::Local(to)) => write!(f, "call pc{to:+}"),
-            Self::Call(Call::Kfunc { id, .. }) => write!(f, "call kfunc#{id}"),
+            Self::Call(Call::Kfunc { id, module: 0 }) => write!(f, "call kfunc#{id}"),
+            Self::Call(Call::Kfunc { id, module }) => write!(f, "call kfunc#{id}@{module}"),
             Self::Exit => f.write_str("exit"),
         }
     }
@@ -183,7 +185,8 @@ impl fmt::Display for WideValue {
             Self::Number(number) => write!(f, "{number:#x} ll"),
             Self::Map(map) => write!(f, "map[fd:{map}]"),
             Self::MapValue { map, offset } => write!(f, "map[fd:{map}]+{offset}"),
-            Self::Btf { id, .. } => write!(f, "btf_id[{id}]"),
+            Self::Btf { id, module: 0 } => write!(f, "btf_id[{id}]"),
+            Self::Btf { id, module } => write!(f, "btf_id[{id}@{module}]"),
             Self::Function(to) => write!(f, "func[pc{to:+}]"),
             Self::MapByIndex(map) => write!(f, "map[idx:{map}]"),
             Self::MapValueByIndex { map, offset } => write!(f, "map[idx:{map}]+{offset}"),
@@ -241,78 +244,16 @@ fn fmt_atomic(f: &mut fmt::Formatter<'_>, op: AtomicOp, cell: Cell, src: Registe
         cell.base,
         cell.offset
     );
-    let (name, fetch) = match op {
-        AtomicOp::Add { fetch } => ("add", fetch),
-        AtomicOp::Or { fetch } => ("or", fetch),
-        AtomicOp::And { fetch } => ("and", fetch),
-        AtomicOp::Xor { fetch } => ("xor", fetch),
-        AtomicOp::Exchange => return write!(f, "{src} = atomic{bits}_xchg({address}, {src})"),
-        AtomicOp::CompareExchange => {
-            return write!(f, "r0 = atomic{bits}_cmpxchg({address}, r0, {src})");
-        }
-    };
-    if fetch {
-        return write!(f, "{src} = atomic{bits}_fetch_{name}({address}, {src})");
+    let (_, sign, name) = table::atomic_row(op);
+    match op {
+        AtomicOp::CompareExchange => write!(f, "r0 = atomic{bits}_{name}({address}, r0, {src})"),
+        _ if sign.is_empty() => write!(f, "{src} = atomic{bits}_{name}({address}, {src})"),
+        _ => write!(f, "lock {cell} {sign} {src}"),
     }
-    let sign = match op {
-        AtomicOp::Add { .. } => "+=",
-        AtomicOp::Or { .. } => "|=",
-        AtomicOp::And { .. } => "&=",
-        _ => "^=",
-    };
-    write!(f, "lock {cell} {sign} {src}")
 }
 
 fn pointer(size: Size, is_signed: bool) -> String {
-    format!("({} *)", type_name(size, is_signed))
-}
-
-fn type_name(size: Size, is_signed: bool) -> &'static str {
-    match (size, is_signed) {
-        (Size::B, false) => "u8",
-        (Size::H, false) => "u16",
-        (Size::W, false) => "u32",
-        (Size::Dw, false) => "u64",
-        (Size::B, true) => "s8",
-        (Size::H, true) => "s16",
-        (Size::W, true) => "s32",
-        (Size::Dw, true) => "s64",
-    }
-}
-
-fn alu_sign(op: AluOp) -> &'static str {
-    match op {
-        AluOp::Add => "+=",
-        AluOp::Sub => "-=",
-        AluOp::Mul => "*=",
-        AluOp::Div => "/=",
-        AluOp::SignedDiv => "s/=",
-        AluOp::Or => "|=",
-        AluOp::And => "&=",
-        AluOp::Lsh => "<<=",
-        AluOp::Rsh => ">>=",
-        AluOp::Mod => "%=",
-        AluOp::SignedMod => "s%=",
-        AluOp::Xor => "^=",
-        AluOp::Mov => "=",
-        AluOp::Arsh => "s>>=",
-    }
-}
-
-fn sign(condition: Condition) -> &'static str {
-    match condition {
-        Condition::Eq => "==",
-        Condition::Ne => "!=",
-        Condition::Gt => ">",
-        Condition::Ge => ">=",
-        Condition::Lt => "<",
-        Condition::Le => "<=",
-        Condition::Set => "&",
-        Condition::SignedGt => "s>",
-        Condition::SignedGe => "s>=",
-        Condition::SignedLt => "s<",
-        Condition::SignedLe => "s<=",
-    }
+    format!("({} *)", table::type_name(size, is_signed))
 }
 
 #[cfg(test)]

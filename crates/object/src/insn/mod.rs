@@ -4,12 +4,19 @@
 //! checks every reserved field, so that no instruction is ever executed as its older twin. Source: RFC 9669 and
 //! the kernel's `Documentation/bpf/standardization`.
 
+mod assemble;
 mod decode;
 mod display;
+mod encode;
 pub mod opcode;
 mod operation;
+mod table;
+mod text;
+mod token;
 
+pub use assemble::{Listed, assemble, disassemble, listing};
 pub use decode::{DecodeError, Decoded};
+pub use encode::Encoded;
 pub use operation::{
     AluOp, ArenaCast, AtomicOp, Call, Condition, Displacement, Extend, Operand, Operation,
     Register, Size, SwapOrder, WideValue, Width,

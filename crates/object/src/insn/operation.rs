@@ -382,6 +382,8 @@ pub enum Operation {
     Jump {
         /// How far.
         to: Displacement,
+        /// Whether it is the form with 32 bits for that (`gotol`).
+        far: bool,
     },
     /// Conditional jump.
     Branch {

@@ -1,6 +1,7 @@
 //! Object files through the public API: every shape that compilers wrote, and every kind of damage.
 #![cfg(test)]
 
+mod assembly;
 mod btf;
 mod btf_builder;
 mod btf_dedup;

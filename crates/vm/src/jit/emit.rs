@@ -144,7 +144,9 @@ fn targets(source: &Source<'_>) -> Option<Vec<bool>> {
     for (at, operation) in source.operations.iter().enumerate() {
         let displacement = match operation {
             Some(
-                Operation::Jump { to } | Operation::Branch { to, .. } | Operation::MayGoto { to },
+                Operation::Jump { to, .. }
+                | Operation::Branch { to, .. }
+                | Operation::MayGoto { to },
             ) => to.0,
             Some(Operation::Call(Call::Local(to))) => *to,
             _ => continue,
@@ -396,7 +398,7 @@ impl Emitter<'_> {
                 index,
                 offset,
             } => self.load_packet(at, size, index, offset),
-            Operation::Jump { to } => self.jump(at, to)?,
+            Operation::Jump { to, .. } => self.jump(at, to)?,
             Operation::MayGoto { to } => self.may_goto(at, to)?,
             Operation::Branch {
                 width,
