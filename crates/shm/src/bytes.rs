@@ -89,6 +89,7 @@ impl SharedBytes {
     }
 
     /// The part of the view from `offset`, `len` bytes long, or `None` if it does not fit.
+    #[inline(always)]
     pub fn part(self, offset: usize, len: usize) -> Option<Self> {
         let at = self.address(offset, len)?;
         NonNull::new(at).map(|base| Self { base, len })
@@ -158,7 +159,11 @@ impl SharedBytes {
     }
 
     /// Copies all of `from` to `offset` of this view, lowest address first, or answers `None` if it does not fit.
+    #[inline]
     pub fn copy_from(self, offset: usize, from: Self) -> Option<()> {
+        if from.len == 8 {
+            return self.store_u64(offset, from.load_u64(0)?);
+        }
         self.address(offset, from.len)?;
         let words = from.len / 8 * 8;
         for at in (0..words).step_by(8) {

@@ -374,6 +374,7 @@ impl<'w> Run<'w> {
     /// # Errors
     ///
     /// A fault if the program may not do that with all `len` bytes.
+    #[inline(always)]
     pub(crate) fn memory(
         &self,
         arguments: &Arguments,
@@ -393,6 +394,7 @@ impl<'w> Run<'w> {
     /// # Errors
     ///
     /// A fault if the program may not do that with all `len` bytes.
+    #[inline(always)]
     pub(crate) fn memory_at(
         &self,
         address: u64,

@@ -6,8 +6,8 @@ use twinbpf_object::{Errno, MapSpec};
 use zerocopy::FromZeros;
 
 use super::ANY;
-use super::hash::mix;
 use super::kind::{Behaviour, Source, Writer};
+use super::table::mix;
 
 /// Hash functions where the definition says none.
 const DEFAULT_FUNCTIONS: u64 = 5;

@@ -16,6 +16,7 @@ mod kind;
 mod local;
 mod queue;
 mod ring;
+mod table;
 mod targets;
 mod trie;
 
@@ -469,6 +470,7 @@ impl LiveMap {
     }
 
     /// The address of the value under the key in `key`, for a program on this CPU slot; `None` if there is none.
+    #[inline]
     pub(crate) fn lookup_address(&self, key: SharedBytes, cpu: u32) -> Option<u32> {
         match &self.0.storage {
             Storage::Array(array) => array.address(key, cpu),
@@ -564,6 +566,7 @@ impl LiveMap {
     }
 
     /// An update by a program.
+    #[inline]
     pub(crate) fn update_from_window(
         &self,
         (key, value): (SharedBytes, SharedBytes),
@@ -571,11 +574,13 @@ impl LiveMap {
         cpu: u32,
     ) -> Result<(), Errno> {
         self.allow_program_writing()?;
+        if let Storage::Hash(hash) = &self.0.storage {
+            return hash.update_from_window((key, value), flags, cpu);
+        }
         let key = key::Copied::new(key).ok_or(Errno::EFAULT)?;
         let (value, writer) = (Source::Window(value), Writer::Program { cpu });
         match &self.0.storage {
             Storage::Array(array) => array.update(key.bytes(), value, flags, writer),
-            Storage::Hash(hash) => hash.update(key.bytes(), value, flags, writer),
             other => other.behaviour().update(key.bytes(), value, flags, writer),
         }
     }

@@ -179,6 +179,7 @@ impl Window {
     }
 
     /// The bytes of a range, if a program may do what is needed with all of them.
+    #[inline(always)]
     pub(crate) fn range(&self, address: u64, len: u32, need: Need) -> Option<SharedBytes> {
         let needed = match need {
             Need::Read => READ,
@@ -188,13 +189,20 @@ impl Window {
         let start = usize::try_from(address).ok()?;
         let len = usize::try_from(len).ok()?;
         let end = start.checked_add(len)?;
-        let last_page = end.checked_sub(1).map_or(0, |last| last >> PAGE_SHIFT);
-        for page in start >> PAGE_SHIFT..=last_page {
-            if len > 0 && self.permission(page)?.load(Ordering::Relaxed) & needed != needed {
-                return None;
-            }
+        if len > 0 && !self.allows(start >> PAGE_SHIFT, (end - 1) >> PAGE_SHIFT, needed) {
+            return None;
         }
         self.view.part(start, len)
+    }
+
+    /// Whether programs may do that with all pages from `first` to `last`.
+    #[inline(always)]
+    fn allows(&self, first: usize, last: usize, needed: u8) -> bool {
+        let allowed = |page| {
+            let permission = self.permission(page);
+            permission.is_some_and(|here| here.load(Ordering::Relaxed) & needed == needed)
+        };
+        allowed(first) && (first == last || (first + 1..=last).all(allowed))
     }
 
     /// A new worker's announcements.
