@@ -287,6 +287,8 @@ const FIXTURES: &[Fixture] = &[
     built("testdata/bpf/core_target_twins.bpf.c", "v3"),
     built("testdata/bpf/arena.bpf.c", "v3"),
     built("testdata/bpf/exceptions.bpf.c", "v3"),
+    built("testdata/bpf/events.bpf.c", "v3"),
+    built("testdata/bpf/commands.bpf.c", "v3"),
     built("testdata/bpf/globals.bpf.c", "v3"),
     built("testdata/bpf/globals.bpf.c", "v3").named("_plain").finished(Finish::NoBtf),
     built("testdata/bpf/globals.bpf.c", "v3").named("_rela").finished(Finish::WithAddends),

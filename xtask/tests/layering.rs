@@ -35,6 +35,7 @@ const MODULES: &[(&str, &[Row])] = &[
             ("spec", &["abi", "btf", "bytes", "diagnosis", "insn"]),
             ("map_rules", &["abi", "spec", "target"]),
             ("test_run", &[]),
+            ("ring", &[]),
             (
                 "parse",
                 &["abi", "btf", "bytes", "diagnosis", "elf", "insn", "spec"],
@@ -63,7 +64,12 @@ const MODULES: &[(&str, &[Row])] = &[
     ),
     (
         "shm",
-        &[("access", &[]), ("bytes", &["access"]), ("constant", &[])],
+        &[
+            ("access", &[]),
+            ("bytes", &["access"]),
+            ("constant", &[]),
+            ("read_only", &["bytes"]),
+        ],
     ),
     (
         "kernel",
@@ -91,6 +97,8 @@ const MODULES: &[(&str, &[Row])] = &[
                     "mapped",
                 ],
             ),
+            ("ring_memory", &[]),
+            ("ring", &["map", "ring_memory"]),
             ("types", &["host"]),
             ("interface", &["types"]),
             (
@@ -304,6 +312,8 @@ const MODULES: &[(&str, &[Row])] = &[
             ("sharing", &["engine", "map_info", "raw_map"]),
             ("map_value", &["map_error"]),
             ("lpm", &[]),
+            ("ring", &["map_error", "map_value", "raw_map"]),
+            ("user_ring", &["map_error", "raw_map", "ring"]),
             (
                 "map",
                 &[

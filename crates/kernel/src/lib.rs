@@ -21,6 +21,8 @@ mod pin;
 mod present;
 mod privilege;
 mod program;
+mod ring;
+mod ring_memory;
 mod socket;
 mod struct_ops;
 mod sys;
@@ -35,6 +37,8 @@ pub use facts::KernelFacts;
 pub use map::{KernelMap, KernelMapInfo, MapContext};
 pub use map_fd::{BatchCursor, BatchFound};
 pub use program::{KernelProgram, KernelProgramInfo, LoadContext};
+pub use ring::{KernelReservation, KernelRing, KernelUserRing};
+pub use ring_memory::RecordView;
 pub use socket::{KernelSocketLink, SocketStatistics};
 pub use test_run::test_run;
 

@@ -18,6 +18,7 @@ pub mod insn;
 pub mod link;
 pub mod map_rules;
 mod parse;
+pub mod ring;
 pub mod spec;
 pub mod target;
 pub mod test_run;

@@ -188,6 +188,25 @@ impl SharedBytes {
         Some(())
     }
 
+    /// Loads 4 bytes; what is loaded later is not older. `None` if out of range or not aligned.
+    #[inline(always)]
+    pub fn load_acquire_u32(self, offset: usize) -> Option<u32> {
+        Some(self.atomic_u32(offset)?.load(Ordering::Acquire))
+    }
+
+    /// Loads 8 bytes; what is loaded later is not older. `None` if out of range or not aligned.
+    #[inline(always)]
+    pub fn load_acquire_u64(self, offset: usize) -> Option<u64> {
+        Some(self.atomic_u64(offset)?.load(Ordering::Acquire))
+    }
+
+    /// Stores 8 bytes after all that was stored earlier. `None` if out of range or not aligned.
+    #[inline(always)]
+    pub fn store_release_u64(self, offset: usize, value: u64) -> Option<()> {
+        self.atomic_u64(offset)?.store(value, Ordering::Release);
+        Some(())
+    }
+
     /// Updates 4 bytes atomically and returns what was there; `None` if out of range or not aligned.
     pub fn update_u32(self, offset: usize, update: AtomicUpdate, value: u32) -> Option<u32> {
         let cell = self.atomic_u32(offset)?;

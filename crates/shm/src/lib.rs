@@ -11,6 +11,8 @@
 mod access;
 mod bytes;
 mod constant;
+mod read_only;
 
 pub use bytes::{AtomicUpdate, SharedBytes};
 pub use constant::KernelTypes;
+pub use read_only::ReadOnlyBytes;

@@ -58,7 +58,9 @@ mod namespace;
 mod plain_value;
 mod program;
 mod raw_map;
+mod ring;
 mod sharing;
+mod user_ring;
 mod variable;
 mod walk;
 
@@ -75,6 +77,8 @@ pub use namespace::PrivateNetwork;
 pub use plain_value::PlainValue;
 pub use program::Program;
 pub use raw_map::{RawMap, UpdateMode};
+pub use ring::{RawRing, Record, Ring};
+pub use user_ring::{Reservation, UserRing};
 pub use variable::Variable;
 pub use walk::RawEntries;
 
