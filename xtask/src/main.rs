@@ -5,6 +5,7 @@
 mod age;
 mod codes;
 mod conformance;
+mod differential;
 mod fixtures;
 mod fuzz;
 
@@ -22,6 +23,8 @@ usage: cargo xtask TASK
   conformance [--json] FOLDER          load each program of the kernel's selftests, built in FOLDER, and compare verdict
                                        and diagnosis with what they declare: exit 1 if a bar is missed (needs root)
   conformance [--json] --source TREE   build them first, from a kernel's source tree (Debian: linux-source-6.12)
+  differential [--json] [--packets PART] PATH...   run the packet programs of objects, or of folders of them, on many packets in
+                                       both engines and list what differs: exit 1 if more than 3 % of the programs do (needs root)
 ";
 
 fn main() -> ExitCode {
@@ -39,6 +42,13 @@ fn main() -> ExitCode {
         },
         ["conformance", ref rest @ ..] => match conformance_options(rest) {
             Some(options) => conformance::run(options),
+            None => {
+                complain(USAGE);
+                return ExitCode::from(2);
+            }
+        },
+        ["differential", ref rest @ ..] => match differential::Options::parse(rest) {
+            Some(options) => differential::run(&options),
             None => {
                 complain(USAGE);
                 return ExitCode::from(2);
