@@ -345,11 +345,11 @@ const MODULES: &[(&str, &[Row])] = &[
             ("btf_file", &["object_file"]),
             ("btf", &["btf_file", "exit", "output"]),
             ("choice", &[]),
+            ("target_choice", &["btf_file", "object_file"]),
             ("program_types", &["choice", "output"]),
             (
                 "check",
                 &[
-                    "btf_file",
                     "choice",
                     "error_document",
                     "exit",
@@ -357,6 +357,7 @@ const MODULES: &[(&str, &[Row])] = &[
                     "output",
                     "program_types",
                     "table",
+                    "target_choice",
                 ],
             ),
             (
@@ -377,17 +378,26 @@ const MODULES: &[(&str, &[Row])] = &[
                     "output",
                     "program_types",
                     "table",
+                    "target_choice",
                 ],
             ),
             (
                 "inspect",
-                &["btf_file", "exit", "object_file", "output", "table"],
+                &["exit", "object_file", "output", "table", "target_choice"],
             ),
             (
                 "args",
                 &[
-                    "assembly", "btf", "check", "choice", "doctor", "explain", "generate",
-                    "inspect", "prog",
+                    "assembly",
+                    "btf",
+                    "check",
+                    "choice",
+                    "doctor",
+                    "explain",
+                    "generate",
+                    "inspect",
+                    "prog",
+                    "target_choice",
                 ],
             ),
             (

@@ -17,6 +17,7 @@ use crate::explain::ExplainArgs;
 use crate::generate::GenArgs;
 use crate::inspect::InspectArgs;
 use crate::prog::ProgArgs;
+use crate::target_choice::TargetArgs;
 
 /// Run BPF objects in the Linux kernel, or in a BPF engine inside this process that needs no privilege.
 #[derive(Debug, Parser)]
@@ -132,6 +133,9 @@ pub(crate) struct RunArgs {
     /// Direction of packets whose capture does not record it
     #[arg(long, value_enum, requires = "pcap")]
     pub(crate) direction: Option<DirectionChoice>,
+
+    #[command(flatten)]
+    pub(crate) target: TargetArgs,
 
     /// Use the maps pinned in this folder of a bpffs, and pin there the new ones that the object wants pinned; they stay
     #[arg(long, value_name = "FOLDER")]

@@ -22,6 +22,7 @@ mod prog;
 mod program_types;
 mod run;
 mod table;
+mod target_choice;
 
 use std::process::ExitCode;
 

@@ -6,19 +6,17 @@
 mod report;
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Instant;
 
 use clap::Args;
-use twinbpf::btf::Btf;
 use twinbpf::{Engine, Linked, MapKind, Object, ProgramSpec, Result, Target, map_rules};
 
-use crate::btf_file;
 use crate::choice::{NamedEngine, TypeChoice};
 use crate::exit::Exit;
 use crate::object_file;
 use crate::output::{Failure, Output};
 use crate::program_types;
+use crate::target_choice::TargetArgs;
 
 use report::{Checked, CheckedObject, Report};
 
@@ -45,9 +43,8 @@ pub(crate) struct CheckArgs {
     #[arg(long, value_name = "NUMBER")]
     entries: Option<u32>,
 
-    /// Adapt the programs (CO-RE) to the types in this file, raw BTF or an object's, instead of the running kernel's
-    #[arg(long, value_name = "FILE")]
-    btf: Option<PathBuf>,
+    #[command(flatten)]
+    target: TargetArgs,
 
     /// Print each diagnosis whole
     #[arg(long, short)]
@@ -64,13 +61,8 @@ pub(crate) struct CheckArgs {
 
 /// Loads each program of each object alone.
 pub(crate) fn check(args: &CheckArgs, output: &Output) -> Result<Exit, Failure> {
-    let types = args.btf.as_deref().map(btf_file::read).transpose()?;
     let engine = args.engine.open()?;
-    let checker = Checker {
-        args,
-        engine,
-        types,
-    };
+    let checker = Checker { args, engine };
     let objects = args.objects.iter().map(|path| checker.object(path));
     let report = Report {
         engine: checker.engine.kind(),
@@ -89,7 +81,6 @@ pub(crate) fn check(args: &CheckArgs, output: &Output) -> Result<Exit, Failure> 
 struct Checker<'a> {
     args: &'a CheckArgs,
     engine: Engine,
-    types: Option<Arc<Btf>>,
 }
 
 impl Checker<'_> {
@@ -126,10 +117,7 @@ impl Checker<'_> {
 
     /// One row per program, in the object's order.
     fn programs(&self, object: &Object) -> Result<Vec<Checked>> {
-        let mut target = self.engine.target(&object.needs())?;
-        if let Some(types) = &self.types {
-            target.btf = Some(Arc::clone(types));
-        }
+        let target = self.args.target.target(&self.engine, &object.needs())?;
         let mut linked = twinbpf::link_each(object, &target)?;
         if let Some(entries) = self.args.entries {
             give_entries(&mut linked, entries, &target);

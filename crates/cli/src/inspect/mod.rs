@@ -12,12 +12,12 @@ mod typed;
 use std::path::PathBuf;
 
 use clap::Args;
-use twinbpf::{Engine, Object, Result, Target};
+use twinbpf::Engine;
 
-use crate::btf_file;
 use crate::exit::Exit;
 use crate::object_file;
 use crate::output::{Failure, Output};
+use crate::target_choice::TargetArgs;
 
 use rows::Document;
 
@@ -27,13 +27,12 @@ pub(crate) struct InspectArgs {
     /// The BPF object file
     object: PathBuf,
 
-    /// Show what each CO-RE relocation resolves to on the running kernel, or on the types of --btf
+    /// Show what each CO-RE relocation resolves to on the running kernel; --btf and --kconfig imply it
     #[arg(long)]
     resolve: bool,
 
-    /// Resolve with the types in this file, raw BTF or an object's, instead of the running kernel's
-    #[arg(long, value_name = "FILE", requires = "resolve")]
-    btf: Option<PathBuf>,
+    #[command(flatten)]
+    target: TargetArgs,
 
     /// Print one JSON document
     #[arg(long)]
@@ -43,8 +42,8 @@ pub(crate) struct InspectArgs {
 /// Prints the contents of an object file.
 pub(crate) fn inspect(args: &InspectArgs, output: &Output) -> Result<Exit, Failure> {
     let object = object_file::read(&args.object)?;
-    let target = match args.resolve {
-        true => Some(target(args, &object)?),
+    let target = match args.resolve || args.target.is_given() {
+        true => Some(args.target.target(&Engine::kernel()?, &object.needs())?),
         false => None,
     };
     let file = args.object.display().to_string();
@@ -55,13 +54,4 @@ pub(crate) fn inspect(args: &InspectArgs, output: &Output) -> Result<Exit, Failu
         output.data(&document.text())?;
     }
     Ok(Exit::Done)
-}
-
-/// What the relocations are resolved against.
-fn target(args: &InspectArgs, object: &Object) -> Result<Target> {
-    let mut target = Engine::kernel()?.target(&object.needs())?;
-    if let Some(path) = &args.btf {
-        target.btf = Some(btf_file::read(path)?);
-    }
-    Ok(target)
 }

@@ -13,6 +13,7 @@ use crate::exit::Exit;
 use crate::object_file;
 use crate::output::{Failure, Output};
 use crate::program_types;
+use crate::target_choice::TargetArgs;
 
 use packets::{HexBytes, Packet};
 use report::{Report, TestedProgram, TestedRun};
@@ -70,6 +71,9 @@ struct ProgRunArgs {
     /// Program type, of the programs in SECTION, or of those whose section says none
     #[arg(long = "type", value_name = "[SECTION=]TYPE", value_parser = TypeChoice::parse)]
     types: Vec<TypeChoice>,
+
+    #[command(flatten)]
+    target: TargetArgs,
 
     /// Print one JSON document
     #[arg(long)]
@@ -134,7 +138,7 @@ struct Tester<'a> {
 
 impl Tester<'_> {
     fn programs(&self, object: &Object, wanted: Option<&str>) -> Result<Vec<TestedProgram>> {
-        let target = self.engine.target(&object.needs())?;
+        let target = self.args.target.target(&self.engine, &object.needs())?;
         let linked = twinbpf::link_each(object, &target)?;
         let mut tested: Vec<TestedProgram> = linked
             .programs

@@ -9,6 +9,10 @@ use crate::support::{Answer, User, Workshop};
 const PACKETS: &str =
     "# name, then bytes\nzeros 0000000000000000000000000000000000000000\nshort 00\n";
 
+/// A kernel that nobody built.
+const CONFIG: &[u8] = b"CONFIG_BPF_SYSCALL=y\nCONFIG_BPF=m\nCONFIG_NET=m\nCONFIG_HZ=100\nCONFIG_PHYSICAL_START=0x1000\n\
+    CONFIG_LOG_BUF_SHIFT=9\nCONFIG_DEFAULT_HOSTNAME=\"(none)\"\nCONFIG_LSM=\"bpf\"\n";
+
 pub(crate) fn cases() -> Vec<Case> {
     let case = |name: &str, needs: &[Need], body: fn()| {
         Case::new(&format!("prog_run::{name}"), needs, body)
@@ -36,6 +40,24 @@ pub(crate) fn cases() -> Vec<Case> {
             assert_eq!(document["programs"][0]["runs"][0]["len"], json!(20));
             let context = [&choices[..], &["--ctx", "0g"]].concat();
             let answer = workshop.run(&[&arguments[..], &context[..]].concat());
+            assert_eq!(answer.status, Some(2), "{answer:?}");
+        }),
+        case("options_of_the_kernel_can_be_given", &[], || {
+            let workshop = Workshop::new(User::Myself);
+            workshop.put_fixture("kconfig.bpf.o");
+            workshop.put("config", CONFIG);
+            let packet = "00".repeat(14);
+            let arguments = ["prog", "run", "kconfig.bpf.o:reads", "--data", &packet];
+            let one = "CONFIG_HZ=777";
+            let choices = ["--json", "--kconfig", "config", "--kconfig", one];
+            let answer = workshop.run(&[&arguments[..], &choices[..]].concat());
+            assert_eq!(answer.status, Some(0), "{answer:?}");
+            let maps = answer.last_document()["programs"][0]["maps"].to_string();
+            // CONFIG_BPF_SYSCALL, CONFIG_BPF, CONFIG_NET, CONFIG_HZ, CONFIG_PHYSICAL_START as eight bytes each.
+            let seen = ["01", "02", "6d", "0903", "001000"].map(|start| format!("{start:0<16}"));
+            assert!(maps.contains(&seen.concat()), "{maps}");
+            let wrong = ["--kconfig", "HZ=100"];
+            let answer = workshop.run(&[&arguments[..], &wrong[..]].concat());
             assert_eq!(answer.status, Some(2), "{answer:?}");
         }),
         case("hex_that_is_none_is_misuse", &[], || {

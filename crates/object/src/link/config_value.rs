@@ -52,7 +52,7 @@ pub(super) fn missing(external: &Extern, target: &Target) -> Diagnosis {
         "" => diagnosis,
         origin => diagnosis.fact("looked for in", origin),
     };
-    diagnosis.help("declare it `__weak` to get 0 here")
+    diagnosis.help("declare it `__weak` to get 0 here, or give its value (`--kconfig NAME=VALUE`)")
 }
 
 fn value_of(name: &str, target: &Target) -> Option<String> {

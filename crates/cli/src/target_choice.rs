@@ -1,0 +1,92 @@
+//! What a program is linked against, where the user wants another answer than the running kernel's.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+use clap::Args;
+use twinbpf::spec::Needs;
+use twinbpf::{Code, Diagnosis, Engine, Result, Target};
+
+use crate::btf_file;
+use crate::object_file;
+
+/// Flags of every command that links.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct TargetArgs {
+    /// Adapt the programs (CO-RE) to the types in this file, raw BTF or an object's, instead of the running kernel's
+    #[arg(long, value_name = "FILE")]
+    pub(crate) btf: Option<PathBuf>,
+
+    /// Take kernel options (`__kconfig`) from this file, or set one: CONFIG_HZ=250, LINUX_KERNEL_VERSION=0x60100
+    #[arg(long = "kconfig", value_name = "FILE|NAME=VALUE", value_parser = ConfigChoice::parse)]
+    pub(crate) config: Vec<ConfigChoice>,
+}
+
+/// Where an option's value comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum ConfigChoice {
+    /// A configuration as the kernel's build writes it.
+    File(PathBuf),
+    /// One option.
+    Value { name: String, value: String },
+}
+
+impl ConfigChoice {
+    fn parse(text: &str) -> Result<Self, String> {
+        match text.split_once('=') {
+            Some((name, _)) if !is_option(name) => Err(format!(
+                "`{name}` is no option: they start with CONFIG_ or LINUX_"
+            )),
+            Some((_, "")) => {
+                Err("the value is missing; y, m, n, a number or \"a text\"".to_owned())
+            }
+            Some((name, value)) => Ok(Self::Value {
+                name: name.to_owned(),
+                value: value.to_owned(),
+            }),
+            None if is_option(text) => Err(format!("`{text}` has no value: {text}=y")),
+            None => Ok(Self::File(PathBuf::from(text))),
+        }
+    }
+}
+
+fn is_option(name: &str) -> bool {
+    name.starts_with("CONFIG_") || name.starts_with("LINUX_")
+}
+
+impl TargetArgs {
+    /// Whether the user gave any answer.
+    pub(crate) fn is_given(&self) -> bool {
+        self.btf.is_some() || !self.config.is_empty()
+    }
+
+    /// What linking for `engine` needs to know, with the answers that the user gave.
+    pub(crate) fn target(&self, engine: &Engine, needs: &Needs) -> Result<Target> {
+        let mut target = engine.target(needs)?;
+        if let Some(path) = &self.btf {
+            target.btf = Some(btf_file::read(path)?);
+            // They build on the running kernel's types.
+            target.modules.clear();
+        }
+        for choice in &self.config {
+            match choice {
+                ConfigChoice::Value { name, value } => {
+                    target.config.overrides.insert(name.clone(), value.clone());
+                }
+                ConfigChoice::File(path) => {
+                    let name = path.display().to_string();
+                    let text = String::from_utf8(object_file::bytes(path)?).map_err(|_| {
+                        let message = "the configuration is no text; unpack it first";
+                        twinbpf::Error::from(Diagnosis::new(Code::FILE_UNREADABLE, message))
+                            .in_file(&name)
+                    })?;
+                    let wanted: BTreeSet<&str> = needs.config_names().collect();
+                    target.config.options.clear();
+                    target.config.read(&text, &wanted);
+                    target.config.origin = name;
+                }
+            }
+        }
+        Ok(target)
+    }
+}
