@@ -310,4 +310,5 @@ const FIXTURES: &[Fixture] = &[
     built("crates/twinbpf/examples/plugin/discount.bpf.c", "v3"),
     built("testdata/bpf/externs_missing.bpf.c", "v3"),
     built("testdata/bpf/struct_ops.bpf.c", "v3"),
+    built("testdata/bpf/attach.bpf.c", "v3"),
 ];

@@ -24,9 +24,12 @@ pub(crate) enum Command {
     ObjectPin,
     ObjectGet,
     ProgramTestRun,
+    ProgramNextId,
     MapNextId,
+    ProgramById,
     MapById,
     ObjectInfo,
+    RawTracepointOpen,
     BtfLoad,
     BtfById,
     MapLookupAndDelete,
@@ -35,6 +38,12 @@ pub(crate) enum Command {
     MapLookupAndDeleteBatch,
     MapUpdateBatch,
     MapDeleteBatch,
+    LinkCreate,
+    LinkUpdate,
+    LinkById,
+    LinkNextId,
+    IterCreate,
+    LinkDetach,
 }
 
 impl Command {
@@ -50,9 +59,12 @@ impl Command {
             Self::ObjectPin => 6,
             Self::ObjectGet => 7,
             Self::ProgramTestRun => 10,
+            Self::ProgramNextId => 11,
             Self::MapNextId => 12,
+            Self::ProgramById => 13,
             Self::MapById => 14,
             Self::ObjectInfo => 15,
+            Self::RawTracepointOpen => 17,
             Self::BtfLoad => 18,
             Self::BtfById => 19,
             Self::MapLookupAndDelete => 21,
@@ -61,6 +73,12 @@ impl Command {
             Self::MapLookupAndDeleteBatch => 25,
             Self::MapUpdateBatch => 26,
             Self::MapDeleteBatch => 27,
+            Self::LinkCreate => 28,
+            Self::LinkUpdate => 29,
+            Self::LinkById => 30,
+            Self::LinkNextId => 31,
+            Self::IterCreate => 33,
+            Self::LinkDetach => 34,
         }
     }
 }
@@ -463,7 +481,17 @@ macro_rules! layout {
     };
 }
 
-/// Every request and reply whose layout the kernel shares.
+// Behind the macro, which is visible only from there on.
+mod link;
+
+pub use link::LINK_LAYOUTS;
+pub(crate) use link::{
+    ARM_BYTES, Arm, IterCreate, IterateCgroups, IterateMap, IterateTasks, IteratorArm, LinkCreate,
+    LinkDetach, LinkInfoReply, LinkUpdate, NetfilterArm, OrderedArm, RawTracepointOpen, TracingArm,
+    link_type, perf_event_type,
+};
+
+/// Every request and reply whose layout the kernel shares; those about links are in [`LINK_LAYOUTS`].
 pub const LAYOUTS: &[Layout] = &[
     layout!("" &["map_type", "key_size"], MapCreate:
         map_type = "map_type", key_size = "key_size", value_size = "value_size", max_entries

@@ -8,11 +8,13 @@
 
 mod attr;
 mod btf;
+mod device;
 mod externs;
 mod facts;
 mod fd_info;
 mod host;
 mod interface;
+mod link;
 mod map;
 mod map_error;
 mod map_fd;
@@ -30,13 +32,14 @@ mod test_run;
 mod types;
 
 #[doc(hidden)]
-pub use attr::{LAYOUTS, Layout};
+pub use attr::{LAYOUTS, LINK_LAYOUTS, Layout};
 pub use btf::KernelBtf;
 pub use externs::configuration;
 pub use facts::KernelFacts;
+pub use link::{KernelLink, LinkInfo, LinkPlace, link_ids};
 pub use map::{KernelMap, KernelMapInfo, MapContext};
 pub use map_fd::{BatchCursor, BatchFound};
-pub use program::{KernelProgram, KernelProgramInfo, LoadContext};
+pub use program::{KernelProgram, KernelProgramInfo, LoadContext, program_by_id};
 pub use ring::{KernelReservation, KernelRing, KernelUserRing};
 pub use ring_memory::RecordView;
 pub use socket::{KernelSocketLink, SocketStatistics};

@@ -59,7 +59,7 @@ impl KernelProgram {
     }
 }
 
-fn pin(object: BorrowedFd<'_>, path: &Path) -> Result<()> {
+pub(crate) fn pin(object: BorrowedFd<'_>, path: &Path) -> Result<()> {
     let name = c_path(path)?;
     let folder = path.parent().unwrap_or(Path::new("/"));
     if !is_in_bpffs(folder) {
@@ -82,7 +82,7 @@ fn pin(object: BorrowedFd<'_>, path: &Path) -> Result<()> {
     })
 }
 
-fn c_path(path: &Path) -> Result<CString> {
+pub(crate) fn c_path(path: &Path) -> Result<CString> {
     CString::new(path.as_os_str().as_bytes())
         .map_err(|_| Diagnosis::new(Code::PIN_PATH, "a path has a zero byte in the middle").into())
 }
@@ -122,7 +122,7 @@ fn not_opened(path: &Path, errno: Errno) -> Error {
 }
 
 /// KERNEL: 6.18 answers EPERM to names with a dot, which are reserved, and to everybody without a privilege.
-fn with_permission(diagnosis: Diagnosis, errno: Errno) -> Diagnosis {
+pub(crate) fn with_permission(diagnosis: Diagnosis, errno: Errno) -> Diagnosis {
     match errno {
         Errno::EPERM | Errno::EACCES => diagnosis
             .kind(ErrorKind::Permission)

@@ -13,7 +13,7 @@ use twinbpf_object::{Code, Diagnosis, Errno, ProgramKind, Result};
 
 use crate::privilege::{Capability, Privileges};
 use crate::program::KernelProgram;
-use crate::sys;
+use crate::{device, sys};
 
 /// A program attached to the frames of one interface. Dropping it detaches.
 ///
@@ -88,7 +88,7 @@ fn attach(program: &KernelProgram, interface: &str) -> Result<KernelSocketLink> 
     let socket = socket_with(AddressFamily::PACKET, SocketType::RAW, flags, None)
         .map_err(|errno| no_socket(Errno(errno.raw_os_error())))?;
     let index = name_to_index(&socket, interface)
-        .map_err(|errno| no_interface(interface, Errno(errno.raw_os_error())))?;
+        .map_err(|errno| device::missing(interface, Errno(errno.raw_os_error())))?;
     sys::attach_program(socket.as_fd(), program.as_fd()).map_err(|errno| {
         Diagnosis::new(
             Code::ATTACH,
@@ -122,20 +122,4 @@ fn no_socket(errno: Errno) -> Diagnosis {
         _ => Diagnosis::new(Code::ATTACH, "a packet socket cannot be opened"),
     };
     diagnosis.errno(errno)
-}
-
-fn no_interface(interface: &str, errno: Errno) -> Diagnosis {
-    let mut names: Vec<String> = std::fs::read_dir("/sys/class/net")
-        .into_iter()
-        .flatten()
-        .flatten()
-        .map(|entry| entry.file_name().to_string_lossy().into_owned())
-        .collect();
-    names.sort();
-    Diagnosis::new(
-        Code::ATTACH_TARGET,
-        format!("there is no network interface `{interface}`"),
-    )
-    .fact("interfaces", names.join(", "))
-    .errno(errno)
 }

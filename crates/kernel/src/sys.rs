@@ -7,6 +7,10 @@
     reason = "bpf(2) takes addresses; SO_ATTACH_BPF, sockaddr_ll and PACKET_STATISTICS are in no crate"
 )]
 
+mod link;
+
+pub(crate) use link::*;
+
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::ptr::NonNull;

@@ -14,6 +14,7 @@ mod bytes;
 pub mod core;
 pub mod diagnosis;
 mod elf;
+pub mod hook;
 pub mod insn;
 pub mod link;
 pub mod map_rules;
@@ -25,6 +26,7 @@ pub mod test_run;
 
 pub use abi::{AttachKind, Errno, MapKind, ProgramKind};
 pub use diagnosis::{Code, Diagnosis, Error, ErrorKind, Result};
+pub use hook::Hook;
 pub use insn::{Insn, InsnIndex};
 pub use link::{Hole, HoleKind, Linked, LinkedProgram, Target, link, link_each};
 pub use parse::read_types;

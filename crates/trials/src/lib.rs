@@ -5,6 +5,7 @@
 //! (`kernel`, `linux-6.18`, `userns`, `clang`, separated by commas), the same case fails instead.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
 use std::process::{Command, ExitCode, Stdio};
 
 use libtest_mimic::{Arguments, Failed, Trial};
@@ -18,6 +19,10 @@ pub enum Need {
     KernelTypes,
     /// A place for pins.
     Bpffs,
+    /// Network namespaces and devices of one's own: root, and `ip`.
+    Network,
+    /// Cgroups of version 2 that may be made.
+    Cgroups,
     /// A kernel that keeps `bpf(2)` from ordinary users, so that missing privileges can be seen.
     ClosedBpf,
     /// Linux 6.18 with pages of 4 KiB, where the rules of maps were observed.
@@ -45,7 +50,8 @@ impl std::fmt::Debug for Case {
 }
 
 /// Bits of `CapEff` any one of which lets a process use `bpf(2)`: `CAP_BPF` and `CAP_SYS_ADMIN`.
-const CAPABILITIES: u64 = 1 << 39 | 1 << 21;
+const CAPABILITIES: u64 = 1 << 39 | SYS_ADMIN;
+const SYS_ADMIN: u64 = 1 << 21;
 
 impl Case {
     /// A case that fails by panicking.
@@ -97,7 +103,12 @@ fn outcome(body: Box<dyn FnOnce() + Send>) -> Result<(), Failed> {
 impl Need {
     fn name(self) -> &'static str {
         match self {
-            Self::Kernel | Self::KernelTypes | Self::Bpffs | Self::ClosedBpf => "kernel",
+            Self::Kernel
+            | Self::KernelTypes
+            | Self::Bpffs
+            | Self::Network
+            | Self::Cgroups
+            | Self::ClosedBpf => "kernel",
             Self::Linux618 => "linux-6.18",
             Self::UserNamespaces => "userns",
             Self::Clang => "clang",
@@ -122,6 +133,16 @@ impl Need {
                 });
                 (!is_mounted).then(|| "needs a bpffs at /sys/fs/bpf".to_owned())
             }
+            Self::Network => succeeds(
+                "unshare",
+                &["--net", "ip", "link", "set", "lo", "up"],
+                "needs root and `ip`",
+            ),
+            Self::Cgroups => {
+                let is_root = effective_capabilities() & SYS_ADMIN != 0;
+                (cgroup_root().is_none() || !is_root)
+                    .then(|| "needs root and cgroups of version 2".to_owned())
+            }
             Self::ClosedBpf => {
                 let setting = std::fs::read_to_string("/proc/sys/kernel/unprivileged_bpf_disabled")
                     .unwrap_or_default();
@@ -142,6 +163,16 @@ impl Need {
             Self::Clang => succeeds("clang-19", &["--version"], "needs clang-19"),
         }
     }
+}
+
+/// Where cgroups of version 2 are.
+pub fn cgroup_root() -> Option<PathBuf> {
+    let mounts = std::fs::read_to_string("/proc/self/mounts").ok()?;
+    mounts.lines().find_map(|line| {
+        let mut fields = line.split(' ').skip(1);
+        let point = fields.next()?;
+        (fields.next()? == "cgroup2").then(|| PathBuf::from(point))
+    })
 }
 
 fn effective_capabilities() -> u64 {

@@ -42,6 +42,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod attach;
 mod batch;
 mod engine;
 mod engine_kind;
@@ -64,9 +65,10 @@ mod user_ring;
 mod variable;
 mod walk;
 
+pub use attach::{AttachReport, Attacher};
 pub use engine::Engine;
 pub use engine_kind::EngineKind;
-pub use link::{Hook, Link, LinkStats};
+pub use link::{Link, LinkStats};
 pub use loaded::{EmptySlot, LoadReport, Loaded, NotLoaded, NotLoadedReason};
 pub use loader::Loader;
 pub use lpm::LpmKey;
@@ -82,7 +84,8 @@ pub use user_ring::{Reservation, UserRing};
 pub use variable::Variable;
 pub use walk::RawEntries;
 
-pub use twinbpf_kernel::{Kernel, KernelFacts};
+pub use twinbpf_kernel::{Kernel, KernelFacts, LinkInfo, LinkPlace};
+pub use twinbpf_object::hook::{self, Hook};
 pub use twinbpf_object::link::{link, link_each};
 pub use twinbpf_object::read_types;
 pub use twinbpf_object::target::{Parameter, Prototype};

@@ -1,44 +1,13 @@
-//! Hooks, and programs attached to them.
+//! Programs attached to hooks.
 
-use std::fmt;
+use std::fs::File;
+use std::path::Path;
 
-use twinbpf_kernel::KernelSocketLink;
-use twinbpf_object::{Error, Result};
+use twinbpf_kernel::{KernelLink, KernelSocketLink, LinkInfo};
+use twinbpf_object::{Code, Diagnosis, Error, Hook, Result};
 use twinbpf_vm::hooks::socket::{SocketStats, VmSocketLink};
 
-/// A place where programs run.
-///
-/// ```
-/// use twinbpf::Hook;
-///
-/// assert_eq!(Hook::socket("lo").to_string(), "socket:lo");
-/// ```
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Hook {
-    /// The frames of one interface, both directions, as a raw packet socket sees them.
-    Socket {
-        /// The interface's name.
-        interface: String,
-    },
-}
-
-impl Hook {
-    /// The frames of one interface.
-    pub fn socket(interface: &str) -> Self {
-        Self::Socket {
-            interface: interface.to_owned(),
-        }
-    }
-}
-
-impl fmt::Display for Hook {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Socket { interface } => write!(f, "socket:{interface}"),
-        }
-    }
-}
+use crate::program::Program;
 
 /// An attached program. Dropping it detaches.
 ///
@@ -62,14 +31,17 @@ impl fmt::Display for Hook {
 #[derive(Debug)]
 #[must_use = "dropping the link detaches the program"]
 pub struct Link {
-    pub(crate) hook: Hook,
+    /// `None` for links that somebody else made.
+    pub(crate) hook: Option<Hook>,
     pub(crate) handle: LinkHandle,
 }
 
 /// The set of engines is closed.
 #[derive(Debug)]
 pub(crate) enum LinkHandle {
-    Kernel(KernelSocketLink),
+    /// A packet socket, which is no link of the kernel's and ends with this process.
+    Socket(KernelSocketLink),
+    Kernel(KernelLink),
     Vm(VmSocketLink),
 }
 
@@ -89,9 +61,36 @@ pub struct LinkStats {
 }
 
 impl Link {
-    /// Where the program is attached.
-    pub fn hook(&self) -> &Hook {
-        &self.hook
+    /// The link with this name in a bpffs; `None` if the name is free.
+    ///
+    /// # Errors
+    ///
+    /// If the name belongs to a map or program, or a privilege is missing.
+    pub fn open_pinned(path: &Path) -> Result<Option<Self>> {
+        let link = KernelLink::open_pinned(path)?;
+        Ok(link.map(Self::of_others))
+    }
+
+    /// The link that the kernel gave this number, whoever made it; `None` if there is none. Dropping it changes nothing.
+    ///
+    /// # Errors
+    ///
+    /// If a privilege is missing.
+    pub fn by_id(id: u32) -> Result<Option<Self>> {
+        let link = KernelLink::by_id(id)?;
+        Ok(link.map(Self::of_others))
+    }
+
+    fn of_others(link: KernelLink) -> Self {
+        Self {
+            hook: None,
+            handle: LinkHandle::Kernel(link),
+        }
+    }
+
+    /// Where the program was attached; `None` for links that were opened, whose [`info`](Self::info) says it.
+    pub fn hook(&self) -> Option<&Hook> {
+        self.hook.as_ref()
     }
 
     /// Whether the program only observes, so that its answer has no effect on the traffic.
@@ -107,7 +106,7 @@ impl Link {
     pub fn settle(&self) -> Result<()> {
         match &self.handle {
             // The kernel runs the program while it delivers the frame, so there is nothing behind.
-            LinkHandle::Kernel(_) => Ok(()),
+            LinkHandle::Socket(_) | LinkHandle::Kernel(_) => Ok(()),
             LinkHandle::Vm(link) => link.settle(),
         }
     }
@@ -120,17 +119,76 @@ impl Link {
     pub fn stats(&self) -> Result<LinkStats> {
         match &self.handle {
             // Frames the kernel counts as dropped had passed the program: nobody reads them from the socket's queue.
-            LinkHandle::Kernel(link) => Ok(LinkStats {
+            LinkHandle::Socket(link) => Ok(LinkStats {
                 accepted: link.statistics()?.received,
                 ..LinkStats::default()
             }),
+            // The kernel counts runs per program, and only where that is switched on.
+            LinkHandle::Kernel(_) => Ok(LinkStats::default()),
             LinkHandle::Vm(link) => Ok(link.stats().into()),
         }
     }
 
-    /// Detaches the program, as dropping the link does.
-    pub fn detach(self) {
-        drop(self);
+    /// Puts another program in the place of the link's, in one step: every event meets the one or the other. With `expected`, only
+    /// if that program is the one there now.
+    ///
+    /// # Errors
+    ///
+    /// Code A008 if another program is there; or if links of this sort, or programs of this kind, cannot be exchanged.
+    pub fn update(&self, new: &Program, expected: Option<&Program>) -> Result<()> {
+        let link = self.kernel_link("have their program exchanged")?;
+        let expected = expected.map(Program::kernel).transpose()?;
+        link.update(new.kernel()?, expected)
+    }
+
+    /// Detaches the program at once, even if the link is pinned or somebody else holds it too.
+    ///
+    /// # Errors
+    ///
+    /// If links of this sort end only when their last holder and last pin go; this handle has gone then, too.
+    pub fn detach(self) -> Result<()> {
+        match &self.handle {
+            LinkHandle::Kernel(link) => link.detach(),
+            LinkHandle::Socket(_) | LinkHandle::Vm(_) => Ok(()),
+        }
+    }
+
+    /// Gives the link a name in a bpffs, under which the program stays attached until the name is removed. Folders in between are
+    /// made.
+    ///
+    /// # Errors
+    ///
+    /// If the path is not in a bpffs, the name is taken, or the link cannot outlive this process: packet sockets and the vm's.
+    pub fn pin(&self, path: &Path) -> Result<()> {
+        self.kernel_link("be pinned")?.pin(path)
+    }
+
+    /// What the kernel says about the link.
+    ///
+    /// # Errors
+    ///
+    /// If it is no link of the kernel's: packet sockets and the vm's are not.
+    pub fn info(&self) -> Result<LinkInfo> {
+        self.kernel_link("be asked about")?.info()
+    }
+
+    /// A new reading of an iterator: the program writes its lines as they are read.
+    ///
+    /// # Errors
+    ///
+    /// If the link is no iterator.
+    pub fn read(&self) -> Result<File> {
+        self.kernel_link("be read")?.read()
+    }
+
+    fn kernel_link(&self, action: &str) -> Result<&KernelLink> {
+        let what = match &self.handle {
+            LinkHandle::Kernel(link) => return Ok(link),
+            LinkHandle::Socket(_) => "a packet socket's link",
+            LinkHandle::Vm(_) => "a link of the vm",
+        };
+        let message = format!("{what} cannot {action}");
+        Err(Diagnosis::new(Code::ATTACH_UNSUPPORTED, message).into())
     }
 }
 

@@ -1,9 +1,13 @@
 //! A loaded program of either engine.
 
 use std::path::Path;
+use std::sync::Arc;
 
-use twinbpf_kernel::{KernelProgram, KernelSocketLink};
-use twinbpf_object::{Code, Diagnosis, Error, ProgramKind, Result, TestInput, TestOutput};
+use twinbpf_kernel::KernelProgram;
+use twinbpf_object::hook::{Hook, Places, default_hook};
+use twinbpf_object::{
+    AttachKind, Code, Diagnosis, Error, LinkedProgram, ProgramKind, Result, TestInput, TestOutput,
+};
 use twinbpf_verify::VerifierLog;
 use twinbpf_vm::capture::{Capture, Direction};
 use twinbpf_vm::hooks::point::{HookPoint, HookRunner};
@@ -12,7 +16,6 @@ use twinbpf_vm::hooks::test_run;
 use twinbpf_vm::{Vm, VmProgram};
 
 use crate::engine_kind::EngineKind;
-use crate::link::{Hook, Link, LinkHandle};
 
 /// A loaded program. Clones are the same program.
 ///
@@ -39,7 +42,17 @@ use crate::link::{Hook, Link, LinkHandle};
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug, Clone)]
-pub struct Program(pub(crate) ProgramHandle);
+pub struct Program {
+    pub(crate) handle: ProgramHandle,
+    origin: Arc<Origin>,
+}
+
+/// What the object says about a program, as far as it matters after loading.
+#[derive(Debug)]
+struct Origin {
+    section: String,
+    attach: Option<AttachKind>,
+}
 
 /// The set of engines is closed.
 #[derive(Debug, Clone)]
@@ -49,9 +62,41 @@ pub(crate) enum ProgramHandle {
 }
 
 impl Program {
+    pub(crate) fn new(handle: ProgramHandle, linked: &LinkedProgram) -> Self {
+        let origin = Origin {
+            section: linked.section.clone(),
+            attach: linked.attach,
+        };
+        Self {
+            handle,
+            origin: Arc::new(origin),
+        }
+    }
+
+    /// The section it came from; empty for a program without an object.
+    pub fn section(&self) -> &str {
+        &self.origin.section
+    }
+
+    /// Where within its kind it attaches, if that was said before loading.
+    pub fn attach_kind(&self) -> Option<AttachKind> {
+        self.origin.attach
+    }
+
+    /// The hook that its section means, with what the section leaves open taken from `places`; `None` for programs that nobody
+    /// attaches, because a map, another program or a caller runs them.
+    ///
+    /// # Errors
+    ///
+    /// If something stays open.
+    pub fn default_hook(&self, places: &Places) -> Result<Option<Hook>> {
+        default_hook(self.kind(), self.attach_kind(), self.section(), places)
+            .map_err(|error| error.map(|diagnosis| diagnosis.in_program(self.name())))
+    }
+
     /// The program's name.
     pub fn name(&self) -> &str {
-        match &self.0 {
+        match &self.handle {
             ProgramHandle::Kernel(program) => program.name(),
             ProgramHandle::Vm { program, .. } => program.name(),
         }
@@ -59,7 +104,7 @@ impl Program {
 
     /// What kind of program.
     pub fn kind(&self) -> ProgramKind {
-        match &self.0 {
+        match &self.handle {
             ProgramHandle::Kernel(program) => program.kind(),
             ProgramHandle::Vm { program, .. } => program.kind(),
         }
@@ -67,7 +112,7 @@ impl Program {
 
     /// The engine that holds it.
     pub fn engine(&self) -> EngineKind {
-        match &self.0 {
+        match &self.handle {
             ProgramHandle::Kernel(_) => EngineKind::Kernel,
             ProgramHandle::Vm { .. } => EngineKind::Vm,
         }
@@ -75,7 +120,7 @@ impl Program {
 
     /// What the verifier said when it accepted the program, if there is a verifier.
     pub fn verifier_log(&self) -> Option<&str> {
-        match &self.0 {
+        match &self.handle {
             ProgramHandle::Kernel(program) => Some(program.verifier_log()),
             ProgramHandle::Vm { .. } => None,
         }
@@ -93,7 +138,7 @@ impl Program {
     ///
     /// If the path is not in a bpffs, the name is taken, or the program is a vm's, which ends with its process.
     pub fn pin(&self, path: &Path) -> Result<()> {
-        match &self.0 {
+        match &self.handle {
             ProgramHandle::Kernel(program) => program.pin(path),
             ProgramHandle::Vm { program, .. } => {
                 let message = "the vm has no pins: its maps and programs end with the process";
@@ -126,31 +171,10 @@ impl Program {
     /// With the kernel's errno if there are no test runs of this type of program, or the input does not fit it; on the vm also if
     /// the run ends abnormally.
     pub fn test_run(&self, input: &TestInput<'_>) -> Result<TestOutput> {
-        match &self.0 {
+        match &self.handle {
             ProgramHandle::Kernel(program) => twinbpf_kernel::test_run(program, input),
             ProgramHandle::Vm { vm, program } => test_run::test_run(vm, program, input),
         }
-    }
-
-    /// Attaches the program. It runs until the link is dropped.
-    ///
-    /// # Errors
-    ///
-    /// If the program's kind does not go there, the hook does not exist, or a privilege is missing.
-    pub fn attach(&self, hook: &Hook) -> Result<Link> {
-        let Hook::Socket { interface } = hook;
-        let handle = match &self.0 {
-            ProgramHandle::Kernel(program) => {
-                LinkHandle::Kernel(KernelSocketLink::attach(program, interface)?)
-            }
-            ProgramHandle::Vm { vm, program } => {
-                LinkHandle::Vm(socket::attach(vm, program, interface)?)
-            }
-        };
-        Ok(Link {
-            hook: hook.clone(),
-            handle,
-        })
     }
 
     /// Runs the program on every frame of a capture. `direction` is for frames whose capture does not record one.
@@ -164,7 +188,7 @@ impl Program {
         capture: &mut Capture,
         direction: Option<Direction>,
     ) -> Result<SocketStats> {
-        match &self.0 {
+        match &self.handle {
             ProgramHandle::Kernel(_) => Err(self.kernel_takes_no_frames("replay a capture")),
             ProgramHandle::Vm { vm, program } => socket::replay(vm, program, capture, direction),
         }
@@ -176,7 +200,7 @@ impl Program {
     ///
     /// If the program is no socket filter, lives in the kernel, or the vm has no free CPU slot.
     pub fn socket_filter(&self) -> Result<SocketFilter> {
-        match &self.0 {
+        match &self.handle {
             ProgramHandle::Kernel(_) => Err(self.kernel_takes_no_frames("take single frames")),
             ProgramHandle::Vm { vm, program } => SocketFilter::new(vm, program),
         }
@@ -212,7 +236,7 @@ impl Program {
     ///
     /// If the program is not for hook points of the host, lives in the kernel, or the vm has no free CPU slot.
     pub fn at(&self, point: &HookPoint) -> Result<HookRunner> {
-        match &self.0 {
+        match &self.handle {
             ProgramHandle::Kernel(_) => {
                 let message = "the kernel has no hook points of a host application";
                 Err(Diagnosis::new(Code::ATTACH_UNSUPPORTED, message)
@@ -221,6 +245,19 @@ impl Program {
                     .into())
             }
             ProgramHandle::Vm { vm, program } => point.runner(vm, program),
+        }
+    }
+
+    /// The kernel's program behind it.
+    pub(crate) fn kernel(&self) -> Result<&KernelProgram> {
+        match &self.handle {
+            ProgramHandle::Kernel(program) => Ok(program),
+            ProgramHandle::Vm { .. } => {
+                let message = "the program is loaded in a vm, not in the kernel";
+                Err(Diagnosis::new(Code::ATTACH_UNSUPPORTED, message)
+                    .in_program(self.name())
+                    .into())
+            }
         }
     }
 

@@ -213,7 +213,7 @@ impl RawMap {
     /// If the key has the wrong length, the program's type is not that of the others, or the engine refuses.
     pub fn put_program(&self, key: &[u8], program: &Program) -> Result<()> {
         self.check_key(key)?;
-        let result = match (&self.0, &program.0) {
+        let result = match (&self.0, &program.handle) {
             (MapHandle::Kernel(array), ProgramHandle::Kernel(program)) => {
                 array.update(key, &descriptor(program.as_fd()), UpdateMode::Any.flags())
             }

@@ -20,7 +20,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::time::Instant;
 
-use twinbpf_object::{Errno, LinkedProgram, ProgramKind, Result};
+use twinbpf_object::{AttachKind, Errno, LinkedProgram, ProgramKind, Result};
 
 use self::request::{Request, statistics_level};
 use crate::attr::name_text;
@@ -38,6 +38,7 @@ struct Inner {
     fd: sys::ProgramFd,
     name: String,
     kind: ProgramKind,
+    attach: Option<AttachKind>,
     log: String,
 }
 
@@ -122,6 +123,11 @@ impl KernelProgram {
         self.0.kind
     }
 
+    /// Where within its kind it attaches, as it was loaded.
+    pub fn attach_kind(&self) -> Option<AttachKind> {
+        self.0.attach
+    }
+
     /// What the verifier said when it accepted the program: its statistics.
     pub fn verifier_log(&self) -> &str {
         &self.0.log
@@ -133,16 +139,33 @@ impl KernelProgram {
     ///
     /// The kernel's number.
     pub fn info(&self) -> Result<KernelProgramInfo, Errno> {
-        let reply = self.0.fd.info()?;
-        Ok(KernelProgramInfo {
-            id: reply.id,
-            name: name_text(&reply.name),
-            kind: ProgramKind::from_number(reply.prog_type),
-            tag: reply.tag,
-            translated_bytes: reply.xlated_prog_len,
-            machine_code_bytes: reply.jited_prog_len,
-        })
+        info_of(&self.0.fd)
     }
+}
+
+/// What the kernel says about the program with this number; `None` if there is none.
+///
+/// # Errors
+///
+/// The kernel's number: `EPERM` without `CAP_SYS_ADMIN`.
+pub fn program_by_id(id: u32) -> Result<Option<KernelProgramInfo>, Errno> {
+    match sys::program_by_id(id) {
+        Ok(fd) => Ok(Some(info_of(&fd)?)),
+        Err(Errno::ENOENT) => Ok(None),
+        Err(errno) => Err(errno),
+    }
+}
+
+fn info_of(fd: &sys::ProgramFd) -> Result<KernelProgramInfo, Errno> {
+    let reply = fd.info()?;
+    Ok(KernelProgramInfo {
+        id: reply.id,
+        name: name_text(&reply.name),
+        kind: ProgramKind::from_number(reply.prog_type),
+        tag: reply.tag,
+        translated_bytes: reply.xlated_prog_len,
+        machine_code_bytes: reply.jited_prog_len,
+    })
 }
 
 impl AsFd for KernelProgram {
@@ -174,6 +197,7 @@ fn load(
             fd,
             name: program.name.clone(),
             kind,
+            attach: program.attach,
             log: answer.log,
         }))),
         Err(errno) if refusal::is_unheard(&answer.log) && statistics_level() != 0 => {

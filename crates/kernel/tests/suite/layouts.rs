@@ -1,6 +1,6 @@
 //! The request structs against the running kernel's own types.
 
-use twinbpf_kernel::{LAYOUTS, Layout};
+use twinbpf_kernel::{LAYOUTS, LINK_LAYOUTS, Layout};
 use twinbpf_object::btf::{Btf, Composite, Type};
 use twinbpf_object::spec::ByteOrder;
 use twinbpf_shm::KernelTypes;
@@ -37,7 +37,7 @@ fn offsets_agree_with_the_running_kernel() {
     };
     let btf = Btf::parse(&bytes, order).unwrap();
     assert!(LAYOUTS.len() >= 6);
-    for layout in LAYOUTS {
+    for layout in LAYOUTS.iter().chain(LINK_LAYOUTS) {
         let kernel = kernel_struct(&btf, layout);
         for (name, offset) in layout.fields {
             let member = kernel

@@ -49,6 +49,7 @@ impl Errno {
     pub const ENOTEMPTY: Self = Self(39);
     pub const ELOOP: Self = Self(40);
     pub const ENOPROTOOPT: Self = Self(92);
+    pub const ENOLINK: Self = Self(67);
     pub const EPROTO: Self = Self(71);
     pub const EOVERFLOW: Self = Self(75);
     pub const EILSEQ: Self = Self(84);
@@ -141,6 +142,7 @@ const ROWS: &[(i32, &str)] = &[
     (39, "ENOTEMPTY"),
     (40, "ELOOP"),
     (92, "ENOPROTOOPT"),
+    (67, "ENOLINK"),
     (71, "EPROTO"),
     (75, "EOVERFLOW"),
     (84, "EILSEQ"),

@@ -203,6 +203,10 @@ codes! {
     ATTACH_KIND = "A003", Usage, Attach, "this program type does not attach to this hook";
     ATTACH = "A004", Io, Attach, "attaching was refused";
     ATTACH_UNSUPPORTED = "A005", Unsupported, Attach, "this engine cannot attach to this hook";
+    ATTACH_OPEN = "A006", Usage, Attach, "it is not said where the program attaches";
+    ATTACH_TAKEN = "A007", Exists, Attach, "another program has the place already";
+    ATTACH_CHANGED = "A008", Exists, Attach, "the programs at the hook are not those that were expected";
+    LINK_NOT_FOUND = "A009", NotFound, Attach, "there is no such link";
     RUN_FAULT = "R001", Fault, Run, "the program touched memory it may not touch";
     RUN_BUDGET = "R002", Limit, Run, "the program used up its instruction budget";
     RUN_ABORTED = "R003", Fault, Run, "the run was aborted from outside";

@@ -364,13 +364,15 @@ impl<'a> Loader<'a> {
                 };
                 kernel
                     .load_program(program, &context)
-                    .map(|program| Program(ProgramHandle::Kernel(program)))
+                    .map(|loaded| Program::new(ProgramHandle::Kernel(loaded), program))
             }
             Engine::Vm(vm) => {
                 let maps: Vec<_> = maps.iter().filter_map(vm_map).cloned().collect();
-                let program = vm.load_program(program, &maps)?;
-                let vm = vm.clone();
-                Ok(Program(ProgramHandle::Vm { vm, program }))
+                let handle = ProgramHandle::Vm {
+                    vm: vm.clone(),
+                    program: vm.load_program(program, &maps)?,
+                };
+                Ok(Program::new(handle, program))
             }
         }
     }

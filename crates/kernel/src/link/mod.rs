@@ -1,0 +1,167 @@
+//! Programs at hooks: made, replaced, asked about, taken away, and why not.
+//!
+//! ```text
+//! KernelProgram + Hook --request--> BPF_LINK_CREATE | BPF_RAW_TRACEPOINT_OPEN --> KernelLink
+//!                                        |
+//!                                        '--refusal--> why not
+//! ```
+//!
+//! A link is a descriptor of its own: the program runs as long as somebody holds it, or a pin does. What the kernel says
+//! about links, ours and others', is in `info.rs`.
+
+mod info;
+mod refusal;
+mod request;
+
+use std::fs::File;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+
+use twinbpf_object::{Code, Diagnosis, Errno, Error, Hook, Result};
+
+pub use self::info::{LinkInfo, LinkPlace};
+use crate::program::KernelProgram;
+use crate::{pin, sys};
+
+/// A program at a hook. Dropping it detaches, unless it is pinned or somebody else holds the same link.
+#[derive(Debug)]
+#[must_use = "dropping the link detaches the program"]
+pub struct KernelLink(OwnedFd);
+
+impl KernelLink {
+    /// Attaches a program. Names and interfaces are those of this thread's namespaces.
+    ///
+    /// # Errors
+    ///
+    /// If the program's kind does not go there, the place does not exist or is taken, or a privilege is missing.
+    pub fn attach(program: &KernelProgram, hook: &Hook) -> Result<Self> {
+        let attached = if hook.takes(program.kind()) {
+            request::attach(program, hook)
+        } else {
+            Err(refusal::wrong_kind(program, hook))
+        };
+        attached
+            .map(Self)
+            .map_err(|error| error.map(|diagnosis| diagnosis.in_program(program.name())))
+    }
+
+    /// The link with this name in a bpffs; `None` if the name is free.
+    ///
+    /// # Errors
+    ///
+    /// If the name belongs to a map or program, or a privilege is missing.
+    pub fn open_pinned(path: &Path) -> Result<Option<Self>> {
+        match sys::object_get(&pin::c_path(path)?) {
+            Ok(fd) if is_link(fd.as_fd()) => Ok(Some(Self(fd))),
+            Ok(_) => Err(refusal::no_link_at(path, Errno::EINVAL)),
+            Err(Errno::ENOENT) => Ok(None),
+            Err(errno) => Err(refusal::no_link_at(path, errno)),
+        }
+    }
+
+    /// The link with this number; `None` if there is none.
+    ///
+    /// # Errors
+    ///
+    /// If a privilege is missing.
+    pub fn by_id(id: u32) -> Result<Option<Self>> {
+        match sys::by_id(sys::Numbered::Link, id) {
+            Ok(fd) => Ok(Some(Self(fd))),
+            Err(Errno::ENOENT) => Ok(None),
+            Err(errno) => Err(refusal::not_listed(errno)),
+        }
+    }
+
+    /// Gives the link a name in a bpffs, under which the program stays attached until the name is removed.
+    ///
+    /// # Errors
+    ///
+    /// As [`KernelMap::pin`](crate::KernelMap::pin).
+    pub fn pin(&self, path: &Path) -> Result<()> {
+        pin::pin(self.as_fd(), path)
+    }
+
+    /// Puts another program in the place of the link's, in one step: every event meets the one or the other.
+    ///
+    /// With `expected`, only if that program is the one there now.
+    ///
+    /// # Errors
+    ///
+    /// Code A008 if another program is there; or if links of this sort, or programs of this kind, cannot be exchanged.
+    pub fn update(&self, new: &KernelProgram, expected: Option<&KernelProgram>) -> Result<()> {
+        let updated = sys::link_update(self.as_fd(), new.as_fd(), expected.map(AsFd::as_fd));
+        updated.map_err(|errno| {
+            refusal::not_updated(errno, expected).map(|diagnosis| diagnosis.in_program(new.name()))
+        })
+    }
+
+    /// Detaches the program, even if the link is pinned or somebody else holds it; the link stays, without effect.
+    ///
+    /// # Errors
+    ///
+    /// If links of this sort end only with their last holder.
+    pub fn detach(&self) -> Result<()> {
+        sys::link_detach(self.as_fd()).map_err(refusal::not_detached)
+    }
+
+    /// What the kernel says about the link.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's number.
+    pub fn info(&self) -> Result<LinkInfo> {
+        info::of(self.as_fd()).map_err(|errno| unanswered(errno).into())
+    }
+
+    /// A new reading of an iterator: each begins anew.
+    ///
+    /// # Errors
+    ///
+    /// If the link is no iterator.
+    pub fn read(&self) -> Result<File> {
+        let reading = sys::iterator_create(self.as_fd());
+        reading.map(File::from).map_err(refusal::not_readable)
+    }
+}
+
+impl AsFd for KernelLink {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+/// The numbers of all links of this kernel, ascending.
+///
+/// # Errors
+///
+/// If a privilege is missing.
+pub fn link_ids() -> Result<Vec<u32>> {
+    let mut ids = Vec::new();
+    let mut id = 0;
+    while let Some(next) = sys::next_id(sys::Numbered::Link, id).map_err(refusal::not_listed)? {
+        ids.push(next);
+        id = next;
+    }
+    Ok(ids)
+}
+
+fn unanswered(errno: Errno) -> Diagnosis {
+    Diagnosis::new(Code::HOST_IO, "the kernel does not say what the link is").errno(errno)
+}
+
+/// Whether a descriptor is a link, as `/proc` says it.
+fn is_link(fd: BorrowedFd<'_>) -> bool {
+    let link = std::fs::read_link(format!("/proc/self/fd/{}", fd.as_raw_fd()));
+    // KERNEL: 6.18 writes `anon_inode:bpf_link`, and before 6.12 the same with a dash.
+    link.is_ok_and(|target| {
+        matches!(
+            target.to_str(),
+            Some("anon_inode:bpf_link" | "anon_inode:bpf-link")
+        )
+    })
+}
+
+/// An error with the place's name; for callers that turn numbers into words.
+fn in_place(error: Error, hook: &Hook) -> Error {
+    error.map(|diagnosis| diagnosis.fact("hook", hook))
+}

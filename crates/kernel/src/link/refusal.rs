@@ -1,0 +1,260 @@
+//! Why the kernel did not attach: its number, put into words by what was asked for.
+//!
+//! One number means different things at different hooks (`EBUSY` is another XDP program at an interface, and the same priority
+//! in the packet filter), so the words are chosen by hook and number. What cannot be told apart is not guessed at.
+
+use std::path::Path;
+
+use twinbpf_object::abi::nearest_name;
+use twinbpf_object::btf::Type;
+use twinbpf_object::hook::XdpMode;
+use twinbpf_object::{Code, Diagnosis, Errno, Error, ErrorKind, Hook};
+
+use crate::host;
+use crate::privilege::{Capability, Privileges};
+use crate::program::KernelProgram;
+
+/// A program that cannot go there at all.
+pub(super) fn wrong_kind(program: &KernelProgram, hook: &Hook) -> Error {
+    let kind = program.kind();
+    Diagnosis::new(
+        Code::ATTACH_KIND,
+        format!("a program of type `{kind}` does not attach to the hook {hook}"),
+    )
+    .into()
+}
+
+/// A hook that has no link.
+pub(super) fn no_link(hook: &Hook) -> Error {
+    let message = format!("the hook {hook} is no link of the kernel");
+    Diagnosis::new(Code::ATTACH_UNSUPPORTED, message).into()
+}
+
+/// `SEC("cgroup/skb")` says neither in nor out.
+pub(super) fn direction_open(program: &KernelProgram) -> Error {
+    let message = format!(
+        "neither the program's section nor the hook says what `{}` attaches to in the cgroup",
+        program.name()
+    );
+    Diagnosis::new(Code::ATTACH_OPEN, message)
+        .help("name it in the hook, as in cgroup.inet_ingress:FOLDER or cgroup.inet_egress:FOLDER")
+        .into()
+}
+
+pub(super) fn no_cgroup(path: &Path) -> Error {
+    let message = format!(
+        "{} is no folder of a cgroup of version 2, the only one that programs attach to",
+        path.display()
+    );
+    let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap_or_default();
+    let mounted = mounts.lines().find_map(|line| {
+        let mut fields = line.split(' ').skip(1);
+        let point = fields.next()?;
+        (fields.next()? == "cgroup2").then(|| point.to_owned())
+    });
+    let diagnosis = Diagnosis::new(Code::ATTACH_TARGET, message);
+    match mounted {
+        Some(point) => diagnosis.help(format!("version 2 is mounted at {point}")),
+        None => diagnosis.help("mount one: sudo mount -t cgroup2 none FOLDER"),
+    }
+    .into()
+}
+
+pub(super) fn no_map(id: u32, errno: Errno) -> Error {
+    let message = format!("the map {id} cannot be opened");
+    Diagnosis::new(Code::ATTACH_TARGET, message)
+        .errno(errno)
+        .into()
+}
+
+/// There is no tracepoint with this name; the kernel's types know those that there are.
+pub(super) fn no_tracepoint(name: &str) -> Error {
+    let message = format!("the kernel has no tracepoint `{name}`");
+    let diagnosis = Diagnosis::new(Code::ATTACH_TARGET, message).errno(Errno::ENOENT);
+    let types = host::types().ok().flatten();
+    let near = types.as_ref().and_then(|types| {
+        let names = types
+            .iter()
+            .filter(|(_, found)| matches!(found, Type::Typedef { .. }))
+            .filter_map(|(id, _)| types.name_of(id).strip_prefix("btf_trace_"));
+        nearest_name(name, names)
+    });
+    match near {
+        Some(near) => diagnosis.help(format!("did you mean `{near}`?")),
+        None => diagnosis.help("those of a module exist only while it is loaded"),
+    }
+    .into()
+}
+
+/// Why a link was not made.
+pub(super) fn refused(program: &KernelProgram, hook: &Hook, errno: Errno) -> Error {
+    let diagnosis = match (hook, errno) {
+        (_, Errno::EPERM | Errno::EACCES) => not_permitted(hook),
+        (Hook::RawTracepoint { name, .. }, Errno::ENOENT) => return no_tracepoint(name),
+        (_, Errno::ESTALE) => changed("the programs at the hook are not of the revision expected"),
+        (Hook::Tc(_) | Hook::Cgroup(_), Errno::ENOENT | Errno::EBADF | Errno::ESRCH) => {
+            changed("the neighbour named for the order is not at the hook")
+        }
+        (_, Errno::ENOSPC | Errno::E2BIG | Errno::ERANGE) => {
+            Diagnosis::new(Code::ATTACH, "the hook has no room for another program")
+                .kind(ErrorKind::Limit)
+        }
+        (Hook::Xdp(_), Errno::EBUSY | Errno::EEXIST) => {
+            taken("another XDP program is at the interface, or one in another mode")
+                .help("replace its program through its link, or detach it; `ip link` shows it")
+        }
+        (Hook::Xdp(hook), Errno::EOPNOTSUPP | Errno::EINVAL) if hook.mode != XdpMode::Generic => {
+            Diagnosis::new(
+                Code::ATTACH_UNSUPPORTED,
+                format!(
+                    "the driver of `{}` does not take the program",
+                    hook.interface
+                ),
+            )
+            .help("let the kernel run it: mode generic (`xdp.generic:INTERFACE`)")
+        }
+        (Hook::Netfilter(hook), Errno::EBUSY) => {
+            taken("a program is at this point with the same priority")
+                .fact("priority", hook.priority)
+        }
+        (_, Errno::EBUSY | Errno::EEXIST) => {
+            taken("the program, or one that excludes it, is at the hook already")
+        }
+        (_, Errno::EINVAL | Errno::ENOSYS | Errno::EOPNOTSUPP | Errno::ENOTSUPP) => {
+            not_supported(program, hook)
+        }
+        (_, Errno::ENODEV) => Diagnosis::new(Code::ATTACH_TARGET, "the place has gone meanwhile"),
+        _ => Diagnosis::new(
+            Code::ATTACH,
+            format!("the kernel refused to attach to {hook}"),
+        ),
+    };
+    diagnosis.errno(errno).into()
+}
+
+/// Why a link's program was not exchanged.
+pub(super) fn not_updated(errno: Errno, expected: Option<&KernelProgram>) -> Error {
+    let diagnosis = match errno {
+        Errno::EPERM if expected.is_some() => {
+            changed("the link does not have the program that was expected")
+        }
+        Errno::EPERM | Errno::EACCES => Privileges::read().explain(
+            Diagnosis::new(
+                Code::ATTACH_PERMISSION,
+                "exchanging a link's program was refused",
+            ),
+            &[Capability::Bpf],
+        ),
+        Errno::EINVAL => Diagnosis::new(
+            Code::ATTACH_KIND,
+            "links of this sort cannot have their program exchanged, or not for one of this type",
+        ),
+        Errno::ENOLINK => Diagnosis::new(Code::LINK_NOT_FOUND, "the link was detached"),
+        _ => Diagnosis::new(Code::ATTACH, "the link's program was not exchanged"),
+    };
+    diagnosis.errno(errno).into()
+}
+
+pub(super) fn not_detached(errno: Errno) -> Error {
+    let diagnosis = match errno {
+        Errno::EOPNOTSUPP => Diagnosis::new(
+            Code::ATTACH_UNSUPPORTED,
+            "links of this sort end only when their last holder and their last pin go",
+        ),
+        _ => Diagnosis::new(Code::ATTACH, "the link was not detached"),
+    };
+    diagnosis.errno(errno).into()
+}
+
+pub(super) fn not_readable(errno: Errno) -> Error {
+    let diagnosis = match errno {
+        Errno::EINVAL => Diagnosis::new(Code::ATTACH_KIND, "the link is no iterator"),
+        _ => Diagnosis::new(Code::ATTACH, "the iterator cannot be read"),
+    };
+    diagnosis.errno(errno).into()
+}
+
+pub(super) fn not_listed(errno: Errno) -> Error {
+    let diagnosis = match errno {
+        // KERNEL: 6.18 wants CAP_SYS_ADMIN for everything that goes by numbers.
+        Errno::EPERM => Privileges::read().explain(
+            Diagnosis::new(
+                Code::ATTACH_PERMISSION,
+                "looking at the kernel's links was refused",
+            ),
+            &[Capability::SysAdmin],
+        ),
+        _ => Diagnosis::new(Code::HOST_IO, "the kernel's links cannot be listed"),
+    };
+    diagnosis.errno(errno).into()
+}
+
+pub(super) fn no_link_at(path: &Path, errno: Errno) -> Error {
+    let message = match errno {
+        Errno::EINVAL => format!("{} is no link", path.display()),
+        _ => format!("{} cannot be opened", path.display()),
+    };
+    let diagnosis = Diagnosis::new(Code::PIN_REFUSED, message);
+    crate::pin::with_permission(diagnosis, errno)
+        .errno(errno)
+        .into()
+}
+
+fn not_permitted(hook: &Hook) -> Diagnosis {
+    let needed: &[Capability] = match hook {
+        Hook::Tracing { .. } | Hook::RawTracepoint { .. } | Hook::Iterator(_) => {
+            &[Capability::Bpf, Capability::Perfmon]
+        }
+        _ => &[Capability::Bpf, Capability::NetAdmin],
+    };
+    let message = format!("attaching to {hook} was refused");
+    let diagnosis =
+        Privileges::read().explain(Diagnosis::new(Code::ATTACH_PERMISSION, message), needed);
+    match hook {
+        Hook::Cgroup(_) => diagnosis.help(
+            "a program attached above this cgroup without `multi` or `override` forbids others below it",
+        ),
+        _ => diagnosis,
+    }
+}
+
+fn taken(message: &str) -> Diagnosis {
+    Diagnosis::new(Code::ATTACH_TAKEN, message)
+}
+
+fn changed(message: &str) -> Diagnosis {
+    Diagnosis::new(Code::ATTACH_CHANGED, message)
+}
+
+/// The numbers of a kernel that is too old, too small, or was asked for what makes no sense to it.
+fn not_supported(program: &KernelProgram, hook: &Hook) -> Diagnosis {
+    let since = since(hook);
+    if !host::is_at_least(since) {
+        let message = format!("this kernel has no links for {hook}");
+        return Diagnosis::new(Code::ATTACH_UNSUPPORTED, message)
+            .fact("they came with", format!("Linux {since}"))
+            .fact("this is", host::shown_version(host::kernel_version()));
+    }
+    let mut diagnosis = Diagnosis::new(
+        Code::ATTACH,
+        format!("the kernel takes the program, but not at {hook}"),
+    );
+    if let Some(attach) = program.attach_kind() {
+        diagnosis = diagnosis.fact("the program was loaded for", attach);
+    }
+    diagnosis
+}
+
+/// The release that brought links for a hook.
+fn since(hook: &Hook) -> &'static str {
+    match hook {
+        Hook::Xdp(_) => "5.9",
+        Hook::Tc(_) => "6.6",
+        Hook::Cgroup(_) => "5.7",
+        Hook::NetworkNamespace { .. } | Hook::Iterator(_) => "5.8",
+        Hook::Netfilter(_) => "6.4",
+        Hook::Tracing { .. } => "5.5",
+        Hook::RawTracepoint { .. } => "4.17",
+        _ => "0",
+    }
+}

@@ -1,0 +1,264 @@
+//! One hook, one request: which command, which target, which arm.
+
+use std::ffi::CString;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+
+use rustix::fs::{Mode, OFlags};
+use twinbpf_object::hook::{
+    Cgroup, CgroupWalk, IteratorScope, Neighbour, Netfilter, NetfilterFamily, NetfilterPoint,
+    Order, Position, Tc, TcDirection, Xdp, XdpMode,
+};
+use twinbpf_object::{AttachKind, Code, Diagnosis, Errno, Hook, ProgramKind, Result};
+
+use super::{in_place, refusal};
+use crate::attr::{
+    Arm, IterateCgroups, IterateMap, IterateTasks, LinkCreate, NetfilterArm, OrderedArm,
+    TracingArm, fd_number,
+};
+use crate::program::KernelProgram;
+use crate::{device, map_fd, sys};
+
+/// Attaches a program whose kind fits the hook.
+///
+/// # Errors
+///
+/// If the place does not exist, or the kernel refuses.
+pub(super) fn attach(program: &KernelProgram, hook: &Hook) -> Result<OwnedFd> {
+    let made = match hook {
+        Hook::Xdp(hook) => xdp(program, hook)?,
+        Hook::Tc(hook) => tc(program, hook)?,
+        Hook::Cgroup(hook) => cgroup(program, hook)?,
+        Hook::NetworkNamespace { path } => network_namespace(program, path.as_deref())?,
+        Hook::Netfilter(hook) => netfilter(program, hook),
+        Hook::Tracing { cookie } => tracing(program, *cookie),
+        Hook::RawTracepoint { name, cookie } => raw_tracepoint(program, name, *cookie)?,
+        Hook::Iterator(scope) => iterator(program, scope)?,
+        other => return Err(refusal::no_link(other)),
+    };
+    made.map_err(|errno| in_place(refusal::refused(program, hook, errno), hook))
+}
+
+type Made = Result<OwnedFd, Errno>;
+
+fn head(program: &KernelProgram, target: u32, attach_type: u32) -> LinkCreate {
+    LinkCreate {
+        prog_fd: fd_number(program.as_fd()),
+        target,
+        attach_type,
+        flags: 0,
+    }
+}
+
+fn xdp(program: &KernelProgram, hook: &Xdp) -> Result<Made> {
+    let flags = match hook.mode {
+        XdpMode::Any => 0,
+        XdpMode::Generic => XDP_GENERIC,
+        XdpMode::Native => XDP_NATIVE,
+        XdpMode::Offload => XDP_OFFLOAD,
+    };
+    let index = device::index_of(&hook.interface)?;
+    let request = LinkCreate {
+        flags,
+        ..head(program, index, attach_number("XDP"))
+    };
+    Ok(sys::link_create(&request, &Arm::None))
+}
+
+fn tc(program: &KernelProgram, hook: &Tc) -> Result<Made> {
+    let index = device::index_of(&hook.interface)?;
+    let attach = match hook.direction {
+        TcDirection::Ingress => attach_number("TCX_INGRESS"),
+        TcDirection::Egress => attach_number("TCX_EGRESS"),
+    };
+    let (flags, arm) = ordered(&hook.order);
+    let request = LinkCreate {
+        flags,
+        ..head(program, index, attach)
+    };
+    Ok(sys::link_create(&request, &arm))
+}
+
+fn cgroup(program: &KernelProgram, hook: &Cgroup) -> Result<Made> {
+    let attach = hook.attach.or(program.attach_kind());
+    let attach = attach
+        .or_else(|| default_cgroup_kind(program.kind()))
+        .ok_or_else(|| refusal::direction_open(program))?;
+    let folder = folder(&hook.path)?;
+    let (flags, arm) = ordered(&hook.order);
+    let request = LinkCreate {
+        flags,
+        ..head(program, fd_number(folder.as_fd()), attach.0)
+    };
+    Ok(sys::link_create(&request, &arm))
+}
+
+/// What programs attach to whose section need not say it, because there is only one.
+fn default_cgroup_kind(kind: ProgramKind) -> Option<AttachKind> {
+    let name = match kind {
+        ProgramKind::CgroupDevice => "CGROUP_DEVICE",
+        ProgramKind::CgroupSysctl => "CGROUP_SYSCTL",
+        ProgramKind::SockOps => "CGROUP_SOCK_OPS",
+        ProgramKind::CgroupSock => "CGROUP_INET_SOCK_CREATE",
+        _ => return None,
+    };
+    AttachKind::from_kernel_name(name)
+}
+
+/// Where among the programs there, as flags and an arm. No place named means the end, as all kernels have it.
+fn ordered(order: &Order) -> (u32, Arm) {
+    let (flags, relative) = match order.position {
+        Position::Last => (0, 0),
+        Position::First => (BEFORE, 0),
+        Position::Before(neighbour) => numbered(BEFORE, neighbour),
+        Position::After(neighbour) => numbered(AFTER, neighbour),
+    };
+    let expected_revision = order.expected_revision.unwrap_or(0);
+    let arm = Arm::Ordered(OrderedArm {
+        relative,
+        padding: 0,
+        expected_revision,
+    });
+    (flags, arm)
+}
+
+fn numbered(side: u32, neighbour: Neighbour) -> (u32, u32) {
+    match neighbour {
+        Neighbour::Program(id) => (side | BY_ID, id),
+        Neighbour::Link(id) => (side | BY_ID | OF_LINK, id),
+    }
+}
+
+fn network_namespace(program: &KernelProgram, path: Option<&Path>) -> Result<Made> {
+    let path = path.unwrap_or(Path::new("/proc/thread-self/ns/net"));
+    let namespace = open(path, OFlags::empty(), "network namespace")?;
+    let attach = match program.kind() {
+        ProgramKind::FlowDissector => attach_number("FLOW_DISSECTOR"),
+        _ => attach_number("SK_LOOKUP"),
+    };
+    let request = head(program, fd_number(namespace.as_fd()), attach);
+    Ok(sys::link_create(&request, &Arm::None))
+}
+
+fn netfilter(program: &KernelProgram, hook: &Netfilter) -> Made {
+    let arm = NetfilterArm {
+        pf: match hook.family {
+            NetfilterFamily::Ipv4 => 2,
+            NetfilterFamily::Ipv6 => 10,
+        },
+        hooknum: match hook.point {
+            NetfilterPoint::Prerouting => 0,
+            NetfilterPoint::Input => 1,
+            NetfilterPoint::Forward => 2,
+            NetfilterPoint::Output => 3,
+            NetfilterPoint::Postrouting => 4,
+        },
+        priority: hook.priority,
+        flags: u32::from(hook.defragments),
+    };
+    let request = head(program, 0, attach_number("NETFILTER"));
+    sys::link_create(&request, &Arm::Netfilter(arm))
+}
+
+/// KERNEL: the request for links took tracing programs with 5.19 or so; the older one does without a cookie, and 6.18 still takes it.
+fn tracing(program: &KernelProgram, cookie: u64) -> Made {
+    let attach = program.attach_kind().map_or(0, |attach| attach.0);
+    if cookie == 0 {
+        return sys::raw_tracepoint_open(program.as_fd(), None, 0);
+    }
+    let arm = TracingArm {
+        cookie,
+        ..TracingArm::default()
+    };
+    sys::link_create(&head(program, 0, attach), &Arm::Tracing(arm))
+}
+
+fn raw_tracepoint(program: &KernelProgram, name: &str, cookie: u64) -> Result<Made> {
+    let c_name = CString::new(name).map_err(|_| refusal::no_tracepoint(name))?;
+    Ok(sys::raw_tracepoint_open(
+        program.as_fd(),
+        Some(&c_name),
+        cookie,
+    ))
+}
+
+fn iterator(program: &KernelProgram, scope: &IteratorScope) -> Result<Made> {
+    let request = head(program, 0, attach_number("TRACE_ITER"));
+    let tasks = |tid, pid| {
+        let scope = IterateTasks {
+            tid,
+            pid,
+            pid_fd: 0,
+        };
+        sys::link_create_iterator(&request, &scope)
+    };
+    Ok(match scope {
+        IteratorScope::All => sys::link_create(&request, &Arm::None),
+        IteratorScope::Thread(tid) => tasks(*tid, 0),
+        IteratorScope::Process(pid) => tasks(0, *pid),
+        IteratorScope::Map(id) => match map_fd::by_id(*id) {
+            Ok(map) => {
+                let map_fd = fd_number(map.as_fd());
+                sys::link_create_iterator(&request, &IterateMap { map_fd })
+            }
+            Err(errno) => return Err(refusal::no_map(*id, errno)),
+        },
+        IteratorScope::Cgroup { path, walk } => {
+            let folder = folder(path)?;
+            let scope = IterateCgroups {
+                order: match walk {
+                    CgroupWalk::Itself => 1,
+                    CgroupWalk::ParentsFirst => 2,
+                    CgroupWalk::ChildrenFirst => 3,
+                    CgroupWalk::Upwards => 4,
+                },
+                cgroup_fd: fd_number(folder.as_fd()),
+                cgroup_id: 0,
+            };
+            sys::link_create_iterator(&request, &scope)
+        }
+    })
+}
+
+/// A cgroup's folder; anything else is refused here, because the kernel says only that the descriptor is bad.
+fn folder(path: &Path) -> Result<OwnedFd> {
+    let folder = open(path, OFlags::DIRECTORY, "cgroup")?;
+    let is_cgroup = rustix::fs::fstatfs(&folder)
+        .is_ok_and(|found| i128::from(found.f_type) == i128::from(libc::CGROUP2_SUPER_MAGIC));
+    if is_cgroup {
+        Ok(folder)
+    } else {
+        Err(refusal::no_cgroup(path))
+    }
+}
+
+fn open(path: &Path, flags: OFlags, what: &str) -> Result<OwnedFd> {
+    let flags = flags | OFlags::RDONLY | OFlags::CLOEXEC;
+    rustix::fs::open(path, flags, Mode::empty()).map_err(|errno| {
+        let message = format!("the {what} {} cannot be opened", path.display());
+        let errno = Errno(errno.raw_os_error());
+        Diagnosis::new(Code::ATTACH_TARGET, message)
+            .errno(errno)
+            .into()
+    })
+}
+
+/// The number of an attach kind that the table has.
+fn attach_number(name: &str) -> u32 {
+    AttachKind::from_kernel_name(name).map_or(u32::MAX, |attach| attach.0)
+}
+
+/// `XDP_FLAGS_SKB_MODE`
+const XDP_GENERIC: u32 = 1 << 1;
+/// `XDP_FLAGS_DRV_MODE`
+const XDP_NATIVE: u32 = 1 << 2;
+/// `XDP_FLAGS_HW_MODE`
+const XDP_OFFLOAD: u32 = 1 << 3;
+/// `BPF_F_BEFORE`
+const BEFORE: u32 = 1 << 3;
+/// `BPF_F_AFTER`
+const AFTER: u32 = 1 << 4;
+/// `BPF_F_ID`
+const BY_ID: u32 = 1 << 5;
+/// `BPF_F_LINK`
+const OF_LINK: u32 = 1 << 13;

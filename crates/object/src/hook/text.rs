@@ -1,0 +1,379 @@
+//! Hooks as text, the way a command line names them: `sort[.option]:place`.
+//!
+//! ```text
+//! socket:lo            xdp.generic:eth0      tc.ingress:eth0        netns:/run/netns/blue
+//! cgroup:/sys/...      raw_tp:sched_switch   netfilter:ipv4:input:-5   tracing   iter:pid=1
+//! ```
+//!
+//! What cannot be written so (an order among programs, a cookie) takes the library.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use super::{
+    Cgroup, CgroupWalk, Hook, IteratorScope, Neighbour, Netfilter, NetfilterFamily, NetfilterPoint,
+    Order, Position, Tc, TcDirection, XdpMode,
+};
+use crate::abi::AttachKind;
+
+impl fmt::Display for Hook {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Socket { interface } => write!(f, "socket:{interface}"),
+            Self::Xdp(hook) => match mode_word(hook.mode) {
+                Some(mode) => write!(f, "xdp.{mode}:{}", hook.interface),
+                None => write!(f, "xdp:{}", hook.interface),
+            },
+            Self::Tc(hook) => {
+                let direction = direction_word(hook.direction);
+                write!(f, "tc.{direction}:{}{}", hook.interface, hook.order)
+            }
+            Self::Cgroup(hook) => {
+                f.write_str("cgroup")?;
+                if let Some(attach) = hook.attach {
+                    write!(f, ".{}", cgroup_word(attach))?;
+                }
+                write!(f, ":{}{}", hook.path.display(), hook.order)
+            }
+            Self::NetworkNamespace { path: None } => f.write_str("netns"),
+            Self::NetworkNamespace { path: Some(path) } => write!(f, "netns:{}", path.display()),
+            Self::Netfilter(hook) => {
+                let sort = if hook.defragments {
+                    "netfilter.defrag"
+                } else {
+                    "netfilter"
+                };
+                let (family, point) = (family_word(hook.family), point_word(hook.point));
+                write!(f, "{sort}:{family}:{point}:{}", hook.priority)
+            }
+            Self::Tracing { .. } => f.write_str("tracing"),
+            Self::RawTracepoint { name, .. } => write!(f, "raw_tp:{name}"),
+            Self::Iterator(scope) => match scope {
+                IteratorScope::All => f.write_str("iter"),
+                IteratorScope::Map(id) => write!(f, "iter:map={id}"),
+                IteratorScope::Thread(id) => write!(f, "iter:tid={id}"),
+                IteratorScope::Process(id) => write!(f, "iter:pid={id}"),
+                IteratorScope::Cgroup { path, walk } => {
+                    write!(f, "iter:{}={}", walk_word(*walk), path.display())
+                }
+            },
+        }
+    }
+}
+
+impl fmt::Display for Order {
+    /// Empty for the default; else what differs from it, after an `@`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.position {
+            Position::Last => {}
+            Position::First => f.write_str("@first")?,
+            Position::Before(neighbour) => write!(f, "@before={neighbour}")?,
+            Position::After(neighbour) => write!(f, "@after={neighbour}")?,
+        }
+        match self.expected_revision {
+            Some(revision) => write!(f, "@revision={revision}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl fmt::Display for Neighbour {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Program(id) => write!(f, "prog:{id}"),
+            Self::Link(id) => write!(f, "link:{id}"),
+        }
+    }
+}
+
+impl FromStr for Hook {
+    type Err = String;
+
+    /// Reads what [`Display`](fmt::Display) writes.
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (sort, place) = match text.split_once(':') {
+            Some((sort, place)) => (sort, Some(place)),
+            None => (text, None),
+        };
+        let (sort, option) = match sort.split_once('.') {
+            Some((sort, option)) => (sort, Some(option)),
+            None => (sort, None),
+        };
+        let named = |form: &str| {
+            place
+                .filter(|place| !place.is_empty())
+                .ok_or_else(|| format!("the hook `{text}` names no place: write {form}"))
+        };
+        match (sort, option) {
+            ("socket", None) => Ok(Self::socket(named("socket:INTERFACE")?)),
+            ("xdp", option) => Ok(Self::xdp_in(named("xdp:INTERFACE")?, xdp_mode(option)?)),
+            ("tc", Some(option)) => tc(option, named("tc.ingress:INTERFACE")?),
+            ("cgroup", option) => cgroup(option, named("cgroup:FOLDER")?),
+            ("netns", None) => Ok(Self::NetworkNamespace {
+                path: place.map(PathBuf::from),
+            }),
+            ("netfilter", None) => netfilter(named("netfilter:FAMILY:POINT:PRIORITY")?, false),
+            ("netfilter", Some("defrag")) => {
+                netfilter(named("netfilter.defrag:FAMILY:POINT:PRIORITY")?, true)
+            }
+            ("tracing", None) if place.is_none() => Ok(Self::tracing()),
+            ("raw_tp", None) => Ok(Self::raw_tracepoint(named("raw_tp:NAME")?)),
+            ("iter", None) => iterator(place).map(Self::Iterator),
+            _ => Err(format!("`{text}` is no hook; hooks are {FORMS}")),
+        }
+    }
+}
+
+/// What a hook can look like, for messages.
+const FORMS: &str = "socket:INTERFACE, xdp[.generic|.native|.offload]:INTERFACE, tc.ingress:INTERFACE, \
+    tc.egress:INTERFACE, cgroup:FOLDER, netns[:FILE], netfilter:FAMILY:POINT:PRIORITY, raw_tp:NAME, tracing, iter[:SCOPE]";
+
+fn mode_word(mode: XdpMode) -> Option<&'static str> {
+    match mode {
+        XdpMode::Any => None,
+        XdpMode::Generic => Some("generic"),
+        XdpMode::Native => Some("native"),
+        XdpMode::Offload => Some("offload"),
+    }
+}
+
+fn xdp_mode(option: Option<&str>) -> Result<XdpMode, String> {
+    let modes = [
+        XdpMode::Any,
+        XdpMode::Generic,
+        XdpMode::Native,
+        XdpMode::Offload,
+    ];
+    let found = modes.into_iter().find(|mode| mode_word(*mode) == option);
+    found.ok_or_else(|| "XDP has the modes generic, native and offload".to_owned())
+}
+
+fn direction_word(direction: TcDirection) -> &'static str {
+    match direction {
+        TcDirection::Ingress => "ingress",
+        TcDirection::Egress => "egress",
+    }
+}
+
+fn tc(direction: &str, place: &str) -> Result<Hook, String> {
+    let direction = match direction {
+        "ingress" => TcDirection::Ingress,
+        "egress" => TcDirection::Egress,
+        _ => return Err("traffic control has the directions ingress and egress".to_owned()),
+    };
+    let (interface, order) = split_order(place)?;
+    Ok(Hook::Tc(Tc {
+        interface: interface.to_owned(),
+        direction,
+        order,
+    }))
+}
+
+/// The kernel's name of what processes do, as short as it is unmistakable: `inet_ingress`, `device`.
+fn cgroup_word(attach: AttachKind) -> String {
+    let name = attach.to_string();
+    name.strip_prefix("cgroup_").unwrap_or(&name).to_owned()
+}
+
+fn cgroup(option: Option<&str>, place: &str) -> Result<Hook, String> {
+    let attach = match option {
+        None => None,
+        Some(word) => {
+            let name = format!("CGROUP_{}", word.to_ascii_uppercase());
+            let found = AttachKind::from_kernel_name(&name);
+            Some(found.ok_or_else(|| {
+                format!("`{word}` is nothing that a cgroup attaches to, such as inet_ingress")
+            })?)
+        }
+    };
+    let (path, order) = split_order(place)?;
+    Ok(Hook::Cgroup(Cgroup {
+        path: PathBuf::from(path),
+        attach,
+        order,
+    }))
+}
+
+/// Takes the order from the end of a place: `eth0@before=link:7@revision=3`.
+fn split_order(place: &str) -> Result<(&str, Order), String> {
+    let mut parts = place.split('@');
+    let place = parts.next().unwrap_or_default();
+    let mut order = Order::default();
+    for part in parts {
+        let (word, value) = part.split_once('=').unwrap_or((part, ""));
+        match word {
+            "first" if value.is_empty() => order.position = Position::First,
+            "before" => order.position = Position::Before(neighbour(value)?),
+            "after" => order.position = Position::After(neighbour(value)?),
+            "revision" => order.expected_revision = Some(number(value)?),
+            _ => {
+                return Err(format!(
+                    "`@{part}` is no order: write @first, @before=prog:ID, @after=link:ID, @revision=NUMBER"
+                ));
+            }
+        }
+    }
+    Ok((place, order))
+}
+
+fn neighbour(text: &str) -> Result<Neighbour, String> {
+    match text.split_once(':') {
+        Some(("prog", id)) => number(id).map(Neighbour::Program),
+        Some(("link", id)) => number(id).map(Neighbour::Link),
+        _ => Err(format!(
+            "`{text}` is no neighbour: write prog:ID or link:ID"
+        )),
+    }
+}
+
+fn number<T: FromStr>(text: &str) -> Result<T, String> {
+    text.parse()
+        .map_err(|_| format!("`{text}` is not the number that is expected there"))
+}
+
+fn family_word(family: NetfilterFamily) -> &'static str {
+    match family {
+        NetfilterFamily::Ipv4 => "ipv4",
+        NetfilterFamily::Ipv6 => "ipv6",
+    }
+}
+
+fn point_word(point: NetfilterPoint) -> &'static str {
+    match point {
+        NetfilterPoint::Prerouting => "prerouting",
+        NetfilterPoint::Input => "input",
+        NetfilterPoint::Forward => "forward",
+        NetfilterPoint::Output => "output",
+        NetfilterPoint::Postrouting => "postrouting",
+    }
+}
+
+fn netfilter(place: &str, defragments: bool) -> Result<Hook, String> {
+    let mut parts = place.splitn(3, ':');
+    let mut next = || parts.next().unwrap_or_default();
+    let (family, point, priority) = (next(), next(), next());
+    let families = [NetfilterFamily::Ipv4, NetfilterFamily::Ipv6];
+    let points = [
+        NetfilterPoint::Prerouting,
+        NetfilterPoint::Input,
+        NetfilterPoint::Forward,
+        NetfilterPoint::Output,
+        NetfilterPoint::Postrouting,
+    ];
+    let family = families
+        .into_iter()
+        .find(|each| family_word(*each) == family);
+    let point = points.into_iter().find(|each| point_word(*each) == point);
+    Ok(Hook::Netfilter(Netfilter {
+        family: family.ok_or("the packet filter has the families ipv4 and ipv6")?,
+        point: point.ok_or(
+            "the packet filter has the points prerouting, input, forward, output, postrouting",
+        )?,
+        priority: number(priority)?,
+        defragments,
+    }))
+}
+
+fn walk_word(walk: CgroupWalk) -> &'static str {
+    match walk {
+        CgroupWalk::Itself => "cgroup",
+        CgroupWalk::ParentsFirst => "cgroups",
+        CgroupWalk::ChildrenFirst => "cgroups_children_first",
+        CgroupWalk::Upwards => "cgroups_upwards",
+    }
+}
+
+fn iterator(place: Option<&str>) -> Result<IteratorScope, String> {
+    let Some(place) = place else {
+        return Ok(IteratorScope::All);
+    };
+    let (word, value) = place.split_once('=').unwrap_or((place, ""));
+    match word {
+        "map" => return number(value).map(IteratorScope::Map),
+        "tid" => return number(value).map(IteratorScope::Thread),
+        "pid" => return number(value).map(IteratorScope::Process),
+        _ => {}
+    }
+    let walks = [
+        CgroupWalk::Itself,
+        CgroupWalk::ParentsFirst,
+        CgroupWalk::ChildrenFirst,
+        CgroupWalk::Upwards,
+    ];
+    let walk = walks.into_iter().find(|walk| walk_word(*walk) == word);
+    match walk.filter(|_| !value.is_empty()) {
+        Some(walk) => Ok(IteratorScope::Cgroup {
+            path: PathBuf::from(value),
+            walk,
+        }),
+        None => Err(format!(
+            "`{place}` is no scope: write map=ID, tid=ID, pid=ID, cgroup=FOLDER, cgroups=FOLDER"
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_is_what_was_read() {
+        for text in [
+            "socket:lo",
+            "xdp:eth0",
+            "xdp.generic:eth0",
+            "xdp.native:eth0",
+            "xdp.offload:eth0",
+            "tc.ingress:lo",
+            "tc.egress:lo@first",
+            "tc.egress:lo@before=prog:7@revision=3",
+            "tc.egress:lo@after=link:7",
+            "cgroup:/sys/fs/cgroup/a",
+            "cgroup.inet_egress:/sys/fs/cgroup/a@first",
+            "netns",
+            "netns:/run/netns/blue",
+            "netfilter:ipv4:input:-5",
+            "netfilter.defrag:ipv6:postrouting:5",
+            "tracing",
+            "raw_tp:sched_switch",
+            "iter",
+            "iter:map=1",
+            "iter:tid=2",
+            "iter:pid=3",
+            "iter:cgroup=/a",
+            "iter:cgroups=/a",
+            "iter:cgroups_children_first=/a",
+            "iter:cgroups_upwards=/a",
+        ] {
+            let hook: Hook = text.parse().unwrap();
+            assert_eq!(hook.to_string(), text);
+            assert!(text.starts_with(hook.word()));
+        }
+    }
+
+    #[test]
+    fn what_is_no_hook_says_what_one_looks_like() {
+        for (text, hint) in [
+            ("", "socket:INTERFACE"),
+            ("xpd:lo", "xdp"),
+            ("socket", "socket:INTERFACE"),
+            ("socket:", "socket:INTERFACE"),
+            ("xdp.fast:lo", "native"),
+            ("tc:lo", "tc.ingress"),
+            ("tc.sideways:lo", "egress"),
+            ("tc.ingress:lo@second", "@first"),
+            ("tc.ingress:lo@before=7", "prog:ID"),
+            ("cgroup.nothing:/a", "inet_ingress"),
+            ("netfilter:arp:input:1", "ipv6"),
+            ("netfilter:ipv4:middle:1", "prerouting"),
+            ("netfilter:ipv4:input", "number"),
+            ("iter:pid=x", "number"),
+            ("iter:cgroups", "cgroup=FOLDER"),
+            ("tracing:x", "tracing"),
+        ] {
+            let error = text.parse::<Hook>().unwrap_err();
+            assert!(error.contains(hint), "{text}: {error}");
+        }
+    }
+}

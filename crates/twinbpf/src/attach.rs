@@ -1,0 +1,178 @@
+//! Attaching: one program to one hook, or all programs of an object to theirs.
+//!
+//! ```text
+//! Program ── its section, Places, the caller's hooks ──> Hook ──> Link
+//! ```
+//!
+//! An object is attached as a whole or not at all: if one program is refused, those before it are detached again.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use twinbpf_kernel::{KernelLink, KernelSocketLink};
+use twinbpf_object::hook::{Hook, Places};
+use twinbpf_object::{Code, Diagnosis, Error, Result};
+use twinbpf_vm::hooks::socket;
+
+use crate::link::{Link, LinkHandle};
+use crate::loaded::{Loaded, missing};
+use crate::program::{Program, ProgramHandle};
+
+impl Program {
+    /// Attaches the program. It runs until the link is dropped.
+    ///
+    /// # Errors
+    ///
+    /// If the program's kind does not go there, the hook does not exist, or a privilege is missing.
+    pub fn attach(&self, hook: &Hook) -> Result<Link> {
+        let handle = match (&self.handle, hook) {
+            (ProgramHandle::Kernel(program), Hook::Socket { interface }) => {
+                LinkHandle::Socket(KernelSocketLink::attach(program, interface)?)
+            }
+            (ProgramHandle::Kernel(program), hook) => {
+                LinkHandle::Kernel(KernelLink::attach(program, hook)?)
+            }
+            (ProgramHandle::Vm { vm, program }, Hook::Socket { interface }) => {
+                LinkHandle::Vm(socket::attach(vm, program, interface)?)
+            }
+            (ProgramHandle::Vm { .. }, hook) => return Err(vm_has_no(self, hook)),
+        };
+        Ok(Link {
+            hook: Some(hook.clone()),
+            handle,
+        })
+    }
+}
+
+impl Loaded {
+    /// Attaches every program where its section says.
+    ///
+    /// ```no_run
+    /// // Not run here: it takes root.
+    /// use twinbpf::{Engine, Object};
+    ///
+    /// let object = Object::parse(&std::fs::read("monitor.bpf.o")?)?;
+    /// let loaded = Engine::kernel()?.load_object(&object)?;
+    /// let links = loaded.attacher().interface("eth0").attach()?;
+    /// println!("{} programs run", links.len());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn attacher(&self) -> Attacher<'_> {
+        Attacher {
+            loaded: self,
+            places: Places::default(),
+            hooks: BTreeMap::new(),
+        }
+    }
+}
+
+/// How the programs of an object are attached: by their sections, and by what is said here.
+#[derive(Debug, Clone)]
+#[must_use = "nothing is attached before `attach`"]
+pub struct Attacher<'a> {
+    loaded: &'a Loaded,
+    places: Places,
+    hooks: BTreeMap<String, Option<Hook>>,
+}
+
+/// What was attached, and what was not and why.
+#[derive(Debug, Default)]
+#[must_use = "dropping the links detaches the programs"]
+pub struct AttachReport {
+    /// The links with their programs' names, in the object's order.
+    pub links: Vec<(String, Link)>,
+    /// Programs that were to be attached and were not, with the reason.
+    pub not_attached: Vec<(String, Error)>,
+}
+
+impl Attacher<'_> {
+    /// For sections that name no interface, such as `xdp` and `tc`: this one.
+    pub fn interface(mut self, name: &str) -> Self {
+        self.places.interface = Some(name.to_owned());
+        self
+    }
+
+    /// For sections that name no cgroup, such as `cgroup/dev`: this folder.
+    pub fn cgroup(mut self, path: &Path) -> Self {
+        self.places.cgroup = Some(path.to_owned());
+        self
+    }
+
+    /// Attaches a program elsewhere than its section says.
+    pub fn hook(mut self, program: &str, hook: Hook) -> Self {
+        self.hooks.insert(program.to_owned(), Some(hook));
+        self
+    }
+
+    /// Leaves a program alone.
+    pub fn skip(mut self, program: &str) -> Self {
+        self.hooks.insert(program.to_owned(), None);
+        self
+    }
+
+    /// Attaches all programs but those that others run (a map, another program, a caller): all of them, or none.
+    ///
+    /// # Errors
+    ///
+    /// The first refusal, or the first program whose place stays open; what was attached before is detached again. Also if a
+    /// program that was named does not exist.
+    pub fn attach(&self) -> Result<Vec<Link>> {
+        self.check_names()?;
+        let hooks: Vec<(&Program, Hook)> = self
+            .loaded
+            .programs()
+            .filter_map(|program| Some((program, self.hook_of(program).transpose()?)))
+            .map(|(program, hook)| Ok((program, hook?)))
+            .collect::<Result<_>>()?;
+        let links = hooks.iter().map(|(program, hook)| program.attach(hook));
+        links.collect()
+    }
+
+    /// Attaches what can be attached, and says what could not.
+    ///
+    /// # Errors
+    ///
+    /// If a program that was named does not exist.
+    pub fn attach_each(&self) -> Result<AttachReport> {
+        self.check_names()?;
+        let mut report = AttachReport::default();
+        for program in self.loaded.programs() {
+            let name = program.name().to_owned();
+            let link = self
+                .hook_of(program)
+                .and_then(|hook| hook.map(|hook| program.attach(&hook)).transpose());
+            match link {
+                Ok(Some(link)) => report.links.push((name, link)),
+                Ok(None) => {}
+                Err(error) => report.not_attached.push((name, error)),
+            }
+        }
+        Ok(report)
+    }
+
+    fn hook_of(&self, program: &Program) -> Result<Option<Hook>> {
+        match self.hooks.get(program.name()) {
+            Some(hook) => Ok(hook.clone()),
+            None => program.default_hook(&self.places),
+        }
+    }
+
+    fn check_names(&self) -> Result<()> {
+        let exists = |name: &str| self.loaded.programs().any(|program| program.name() == name);
+        match self.hooks.keys().find(|name| !exists(name)) {
+            None => Ok(()),
+            Some(name) => {
+                let names = self.loaded.programs().map(Program::name);
+                Err(missing(Code::PROGRAM_NOT_FOUND, "program", name, names))
+            }
+        }
+    }
+}
+
+fn vm_has_no(program: &Program, hook: &Hook) -> Error {
+    let message = format!("the vm has no hook {hook}");
+    Diagnosis::new(Code::ATTACH_UNSUPPORTED, message)
+        .in_program(program.name())
+        .help("use the kernel (`--engine kernel`), or run the program on packets of your own (`prog run`)")
+        .into()
+}

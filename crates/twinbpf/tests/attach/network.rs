@@ -1,0 +1,274 @@
+//! Hooks of interfaces and network namespaces.
+
+use twinbpf::hook::{
+    Hook, Neighbour, NetfilterFamily, NetfilterPoint, Order, Position, Tc, TcDirection, XdpMode,
+};
+use twinbpf::{Code, ErrorKind, Link, LinkPlace, Loaded};
+use twinbpf_trials::{Case, Need};
+
+use crate::places::{in_own_network, ip, load, send_datagrams, value};
+
+const CASES: &[(&str, fn())] = &[
+    (
+        "xdp_sees_frames_and_can_be_exchanged",
+        xdp_sees_frames_and_can_be_exchanged,
+    ),
+    ("xdp_runs_in_a_driver", xdp_runs_in_a_driver),
+    (
+        "an_interface_with_xdp_takes_no_second_program",
+        an_interface_with_xdp_takes_no_second_program,
+    ),
+    (
+        "tc_programs_run_in_the_order_asked_for",
+        tc_programs_run_in_the_order_asked_for,
+    ),
+    (
+        "a_changed_list_is_not_added_to",
+        a_changed_list_is_not_added_to,
+    ),
+    (
+        "the_packet_filter_runs_programs",
+        the_packet_filter_runs_programs,
+    ),
+    (
+        "a_network_namespace_looks_sockets_up",
+        a_network_namespace_looks_sockets_up,
+    ),
+    ("flows_are_dissected", flows_are_dissected),
+    (
+        "an_object_is_attached_whole_or_not_at_all",
+        an_object_is_attached_whole_or_not_at_all,
+    ),
+    (
+        "a_pinned_link_lives_until_it_is_detached",
+        a_pinned_link_lives_until_it_is_detached,
+    ),
+    (
+        "what_does_not_fit_is_refused_by_name",
+        what_does_not_fit_is_refused_by_name,
+    ),
+];
+
+/// The cases of this file.
+pub(crate) fn cases() -> Vec<Case> {
+    let case = |(name, body): &(&str, fn())| {
+        let body = *body;
+        let needs = [Need::Kernel, Need::Network, Need::Bpffs];
+        Case::new(&format!("network::{name}"), &needs, move || {
+            in_own_network(body);
+        })
+    };
+    CASES.iter().map(case).collect()
+}
+
+fn attach(loaded: &Loaded, program: &str, hook: &Hook) -> Link {
+    loaded.program(program).unwrap().attach(hook).unwrap()
+}
+
+fn xdp_sees_frames_and_can_be_exchanged() {
+    let loaded = load(&["frames", "replacement"]);
+    let hook = Hook::xdp_in("lo", XdpMode::Generic);
+    let link = attach(&loaded, "frames", &hook);
+    send_datagrams(3);
+    assert_eq!(value::<u64>(&loaded, "xdp_runs"), 3);
+    assert_eq!(link.info().unwrap().place, LinkPlace::Xdp { interface: 1 });
+
+    let (old, new) = (
+        loaded.program("frames").unwrap(),
+        loaded.program("replacement").unwrap(),
+    );
+    let error = link.update(new, Some(new)).unwrap_err();
+    assert_eq!(error.diagnosis().code, Code::ATTACH_CHANGED, "{error}");
+    link.update(new, Some(old)).unwrap();
+    send_datagrams(2);
+    assert_eq!(value::<u64>(&loaded, "xdp_runs"), 3);
+    assert_eq!(value::<u64>(&loaded, "replacement_runs"), 2);
+
+    drop(link);
+    send_datagrams(2);
+    assert_eq!(value::<u64>(&loaded, "replacement_runs"), 2);
+}
+
+fn xdp_runs_in_a_driver() {
+    ip(&["link", "add", "near", "type", "veth", "peer", "name", "far"]);
+    ip(&["link", "set", "near", "up"]);
+    ip(&["link", "set", "far", "up"]);
+    let loaded = load(&["frames"]);
+    let link = attach(&loaded, "frames", &Hook::xdp_in("far", XdpMode::Native));
+    let place = link.info().unwrap().place;
+    assert_eq!(place.interface_name().as_deref(), Some("far"));
+    ip(&["address", "add", "192.0.2.1/24", "dev", "near"]);
+    let sender = std::net::UdpSocket::bind("192.0.2.1:0").unwrap();
+    sender.set_broadcast(true).unwrap();
+    sender.send_to(b"x", "192.0.2.255:9").unwrap();
+    assert!(value::<u64>(&loaded, "xdp_runs") >= 1);
+
+    let error = loaded
+        .program("frames")
+        .unwrap()
+        .attach(&Hook::xdp_in("lo", XdpMode::Native))
+        .unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unsupported, "{error}");
+    assert!(error.diagnosis().help[0].contains("generic"));
+}
+
+fn an_interface_with_xdp_takes_no_second_program() {
+    let loaded = load(&["frames", "replacement"]);
+    let first = attach(&loaded, "frames", &Hook::xdp("lo"));
+    let replacement = loaded.program("replacement").unwrap();
+    let error = replacement.attach(&Hook::xdp("lo")).unwrap_err();
+    assert_eq!(error.diagnosis().code, Code::ATTACH_TAKEN, "{error}");
+    first.detach().unwrap();
+    let _second = replacement.attach(&Hook::xdp("lo")).unwrap();
+}
+
+fn tc_at(position: Position, expected_revision: Option<u64>) -> Hook {
+    Hook::Tc(Tc {
+        interface: "lo".to_owned(),
+        direction: TcDirection::Ingress,
+        order: Order {
+            position,
+            expected_revision,
+        },
+    })
+}
+
+fn tc_programs_run_in_the_order_asked_for() {
+    let loaded = load(&["first", "second"]);
+    let second = attach(&loaded, "second", &Hook::tc_ingress("lo"));
+    let first = attach(&loaded, "first", &tc_at(Position::First, None));
+    send_datagrams(1);
+    assert_eq!(value::<u64>(&loaded, "sequence"), 12);
+    drop(first);
+
+    let neighbour = Neighbour::Link(second.info().unwrap().id);
+    let first = attach(&loaded, "first", &tc_at(Position::Before(neighbour), None));
+    send_datagrams(1);
+    assert_eq!(value::<u64>(&loaded, "sequence"), 1212);
+    drop(first);
+
+    let neighbour = Neighbour::Program(second.info().unwrap().program);
+    let first = attach(&loaded, "first", &tc_at(Position::After(neighbour), None));
+    send_datagrams(1);
+    assert_eq!(value::<u64>(&loaded, "sequence"), 121_221);
+    drop(first);
+
+    let gone = loaded
+        .program("first")
+        .unwrap()
+        .attach(&tc_at(Position::Before(Neighbour::Link(u32::MAX)), None))
+        .unwrap_err();
+    assert_eq!(gone.diagnosis().code, Code::ATTACH_CHANGED, "{gone}");
+}
+
+fn a_changed_list_is_not_added_to() {
+    let loaded = load(&["first", "second"]);
+    // An empty list has revision 1.
+    let _second = attach(&loaded, "second", &tc_at(Position::Last, Some(1)));
+    let first = loaded.program("first").unwrap();
+    let error = first.attach(&tc_at(Position::Last, Some(1))).unwrap_err();
+    assert_eq!(error.diagnosis().code, Code::ATTACH_CHANGED, "{error}");
+    let _first = first.attach(&tc_at(Position::Last, Some(2))).unwrap();
+}
+
+fn the_packet_filter_runs_programs() {
+    let loaded = load(&["filter"]);
+    let hook = Hook::netfilter(NetfilterFamily::Ipv4, NetfilterPoint::Output, -5);
+    let link = attach(&loaded, "filter", &hook);
+    send_datagrams(2);
+    assert_eq!(value::<u64>(&loaded, "filter_runs"), 2);
+    let expected = LinkPlace::Netfilter {
+        family: 2,
+        point: 3,
+        priority: -5,
+        defragments: false,
+    };
+    assert_eq!(link.info().unwrap().place, expected);
+    let again = loaded.program("filter").unwrap().attach(&hook).unwrap_err();
+    assert_eq!(again.diagnosis().code, Code::ATTACH_TAKEN, "{again}");
+}
+
+fn a_network_namespace_looks_sockets_up() {
+    let loaded = load(&["lookup"]);
+    let link = attach(&loaded, "lookup", &Hook::network_namespace());
+    send_datagrams(1);
+    assert!(value::<u64>(&loaded, "lookup_runs") >= 1);
+    let name = std::fs::read_link("/proc/thread-self/ns/net").unwrap();
+    let LinkPlace::NetworkNamespace { inode, .. } = link.info().unwrap().place else {
+        unreachable!("a lookup program is in a namespace");
+    };
+    assert_eq!(name.to_str().unwrap(), format!("net:[{inode}]"));
+}
+
+fn flows_are_dissected() {
+    let loaded = load(&["dissector", "first"]);
+    let _hashes = attach(&loaded, "first", &Hook::tc_ingress("lo"));
+    let _dissector = attach(&loaded, "dissector", &Hook::network_namespace());
+    send_datagrams(1);
+    assert!(value::<u64>(&loaded, "dissector_runs") >= 1);
+}
+
+fn an_object_is_attached_whole_or_not_at_all() {
+    let loaded = load(&["frames", "first", "lookup"]);
+    let nowhere = loaded.attacher().attach().unwrap_err();
+    assert_eq!(nowhere.diagnosis().code, Code::ATTACH_OPEN, "{nowhere}");
+
+    let no_such = loaded
+        .attacher()
+        .interface("lo")
+        .hook(
+            "lookup",
+            Hook::NetworkNamespace {
+                path: Some("/no/such/file".into()),
+            },
+        )
+        .attach()
+        .unwrap_err();
+    assert_eq!(no_such.kind(), ErrorKind::NotFound, "{no_such}");
+    send_datagrams(1);
+    assert_eq!(value::<u64>(&loaded, "xdp_runs"), 0);
+
+    let links = loaded.attacher().interface("lo").attach().unwrap();
+    assert_eq!(links.len(), 3);
+    send_datagrams(1);
+    assert_eq!(value::<u64>(&loaded, "xdp_runs"), 1);
+    assert_eq!(value::<u64>(&loaded, "first_runs"), 1);
+    drop(links);
+
+    let report = loaded.attacher().skip("first").attach_each().unwrap();
+    assert_eq!(report.links.len(), 1);
+    assert_eq!(report.links[0].0, "lookup");
+    assert_eq!(report.not_attached.len(), 1);
+    let unknown = loaded.attacher().skip("frist").attach().unwrap_err();
+    assert_eq!(unknown.kind(), ErrorKind::NotFound, "{unknown}");
+}
+
+fn a_pinned_link_lives_until_it_is_detached() {
+    let loaded = load(&["frames"]);
+    let folder = format!("/sys/fs/bpf/twinbpf-attach-{}", std::process::id());
+    let path = std::path::Path::new(&folder).join("link");
+    let link = attach(&loaded, "frames", &Hook::xdp("lo"));
+    link.pin(&path).unwrap();
+    drop(link);
+    send_datagrams(1);
+    assert_eq!(value::<u64>(&loaded, "xdp_runs"), 1);
+
+    let link = Link::open_pinned(&path).unwrap().unwrap();
+    let by_number = Link::by_id(link.info().unwrap().id).unwrap().unwrap();
+    assert_eq!(by_number.info().unwrap(), link.info().unwrap());
+    link.detach().unwrap();
+    std::fs::remove_dir_all(&folder).unwrap();
+    send_datagrams(1);
+    assert_eq!(value::<u64>(&loaded, "xdp_runs"), 1);
+    assert!(Link::open_pinned(&path).unwrap().is_none());
+}
+
+fn what_does_not_fit_is_refused_by_name() {
+    let loaded = load(&["frames"]);
+    let frames = loaded.program("frames").unwrap();
+    let error = frames.attach(&Hook::tc_ingress("lo")).unwrap_err();
+    assert_eq!(error.diagnosis().code, Code::ATTACH_KIND, "{error}");
+    let error = frames.attach(&Hook::xdp("l0")).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NotFound);
+    assert_eq!(error.diagnosis().help, ["did you mean `lo`?"]);
+}
