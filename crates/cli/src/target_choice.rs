@@ -2,10 +2,12 @@
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use clap::Args;
+use twinbpf::btf::Btf;
 use twinbpf::spec::Needs;
-use twinbpf::{Code, Diagnosis, Engine, Result, Target};
+use twinbpf::{Code, Diagnosis, Engine, Error, Result, Target};
 
 use crate::btf_file;
 use crate::object_file;
@@ -60,30 +62,77 @@ impl TargetArgs {
         self.btf.is_some() || !self.config.is_empty()
     }
 
+    /// Reads the files that were named.
+    ///
+    /// # Errors
+    ///
+    /// If one cannot be read, or is not what it should be.
+    pub(crate) fn read(&self) -> Result<TargetChoice> {
+        let types = self.btf.as_deref().map(btf_file::read).transpose()?;
+        let config = self.config.iter().map(read_config);
+        Ok(TargetChoice {
+            types,
+            config: config.collect::<Result<_>>()?,
+        })
+    }
+}
+
+fn read_config(choice: &ConfigChoice) -> Result<Config> {
+    let path = match choice {
+        ConfigChoice::Value { name, value } => {
+            return Ok(Config::Value(name.clone(), value.clone()));
+        }
+        ConfigChoice::File(path) => path,
+    };
+    let name = path.display().to_string();
+    match String::from_utf8(object_file::bytes(path)?) {
+        Ok(text) => Ok(Config::Text { name, text }),
+        Err(_) => {
+            let message = "the configuration is no text; unpack it first";
+            let error = Error::from(Diagnosis::new(Code::FILE_UNREADABLE, message));
+            Err(error.in_file(name))
+        }
+    }
+}
+
+/// The user's answers.
+#[derive(Debug)]
+pub(crate) struct TargetChoice {
+    types: Option<Arc<Btf>>,
+    config: Vec<Config>,
+}
+
+#[derive(Debug)]
+enum Config {
+    /// A whole configuration, and the file it is from.
+    Text { name: String, text: String },
+    /// One option.
+    Value(String, String),
+}
+
+impl TargetChoice {
     /// What linking for `engine` needs to know, with the answers that the user gave.
+    ///
+    /// # Errors
+    ///
+    /// If something else that is needed cannot be read.
     pub(crate) fn target(&self, engine: &Engine, needs: &Needs) -> Result<Target> {
         let mut target = engine.target(needs)?;
-        if let Some(path) = &self.btf {
-            target.btf = Some(btf_file::read(path)?);
+        if let Some(types) = &self.types {
+            target.btf = Some(Arc::clone(types));
             // They build on the running kernel's types.
             target.modules.clear();
         }
-        for choice in &self.config {
-            match choice {
-                ConfigChoice::Value { name, value } => {
+        for config in &self.config {
+            match config {
+                Config::Value(name, value) => {
                     target.config.overrides.insert(name.clone(), value.clone());
                 }
-                ConfigChoice::File(path) => {
-                    let name = path.display().to_string();
-                    let text = String::from_utf8(object_file::bytes(path)?).map_err(|_| {
-                        let message = "the configuration is no text; unpack it first";
-                        twinbpf::Error::from(Diagnosis::new(Code::FILE_UNREADABLE, message))
-                            .in_file(&name)
-                    })?;
+                Config::Text { name, text } => {
                     let wanted: BTreeSet<&str> = needs.config_names().collect();
                     target.config.options.clear();
-                    target.config.read(&text, &wanted);
-                    target.config.origin = name;
+                    target.config.read(text, &wanted);
+                    target.config.origin.clone_from(name);
                 }
             }
         }

@@ -16,7 +16,7 @@ use crate::exit::Exit;
 use crate::object_file;
 use crate::output::{Failure, Output};
 use crate::program_types;
-use crate::target_choice::TargetArgs;
+use crate::target_choice::{TargetArgs, TargetChoice};
 
 use report::{Checked, CheckedObject, Report};
 
@@ -61,8 +61,13 @@ pub(crate) struct CheckArgs {
 
 /// Loads each program of each object alone.
 pub(crate) fn check(args: &CheckArgs, output: &Output) -> Result<Exit, Failure> {
+    let target = args.target.read()?;
     let engine = args.engine.open()?;
-    let checker = Checker { args, engine };
+    let checker = Checker {
+        args,
+        engine,
+        target,
+    };
     let objects = args.objects.iter().map(|path| checker.object(path));
     let report = Report {
         engine: checker.engine.kind(),
@@ -81,6 +86,7 @@ pub(crate) fn check(args: &CheckArgs, output: &Output) -> Result<Exit, Failure> 
 struct Checker<'a> {
     args: &'a CheckArgs,
     engine: Engine,
+    target: TargetChoice,
 }
 
 impl Checker<'_> {
@@ -117,7 +123,7 @@ impl Checker<'_> {
 
     /// One row per program, in the object's order.
     fn programs(&self, object: &Object) -> Result<Vec<Checked>> {
-        let target = self.args.target.target(&self.engine, &object.needs())?;
+        let target = self.target.target(&self.engine, &object.needs())?;
         let mut linked = twinbpf::link_each(object, &target)?;
         if let Some(entries) = self.args.entries {
             give_entries(&mut linked, entries, &target);

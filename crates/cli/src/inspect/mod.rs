@@ -43,7 +43,11 @@ pub(crate) struct InspectArgs {
 pub(crate) fn inspect(args: &InspectArgs, output: &Output) -> Result<Exit, Failure> {
     let object = object_file::read(&args.object)?;
     let target = match args.resolve || args.target.is_given() {
-        true => Some(args.target.target(&Engine::kernel()?, &object.needs())?),
+        true => Some(
+            args.target
+                .read()?
+                .target(&Engine::kernel()?, &object.needs())?,
+        ),
         false => None,
     };
     let file = args.object.display().to_string();

@@ -13,7 +13,7 @@ use crate::exit::Exit;
 use crate::object_file;
 use crate::output::{Failure, Output};
 use crate::program_types;
-use crate::target_choice::TargetArgs;
+use crate::target_choice::{TargetArgs, TargetChoice};
 
 use packets::{HexBytes, Packet};
 use report::{Report, TestedProgram, TestedRun};
@@ -98,10 +98,12 @@ fn run(args: &ProgRunArgs, output: &Output) -> Result<Exit, Failure> {
     let mut object = object_file::read(&path)?;
     program_types::apply(&mut object, &args.types)?;
     let packets = packets::read(args)?;
+    let target = args.target.read()?;
     let engine = open(args)?;
     let tester = Tester {
         args,
         engine,
+        target,
         packets,
     };
     let report = Report {
@@ -133,12 +135,13 @@ fn open(args: &ProgRunArgs) -> Result<Engine> {
 struct Tester<'a> {
     args: &'a ProgRunArgs,
     engine: Engine,
+    target: TargetChoice,
     packets: Vec<Packet>,
 }
 
 impl Tester<'_> {
     fn programs(&self, object: &Object, wanted: Option<&str>) -> Result<Vec<TestedProgram>> {
-        let target = self.args.target.target(&self.engine, &object.needs())?;
+        let target = self.target.target(&self.engine, &object.needs())?;
         let linked = twinbpf::link_each(object, &target)?;
         let mut tested: Vec<TestedProgram> = linked
             .programs

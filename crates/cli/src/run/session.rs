@@ -70,7 +70,10 @@ impl Session {
     }
 
     fn open(engine: &Engine, args: &RunArgs, object: &Object, hook: Option<&Hook>) -> Result<Self> {
-        let linked = twinbpf::link(object, &args.target.target(engine, &object.needs())?)?;
+        let linked = twinbpf::link(
+            object,
+            &args.target.read()?.target(engine, &object.needs())?,
+        )?;
         let loader = engine.loader(&linked);
         let loaded = match &args.pin_root {
             Some(root) => loader.pin_root(root).load()?,
