@@ -203,6 +203,7 @@ const MODULES: &[(&str, &[Row])] = &[
                     "context",
                     "packet",
                     "fault",
+                    "held",
                     "maps",
                     "provenance",
                     "run",

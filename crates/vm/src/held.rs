@@ -20,7 +20,8 @@ pub(crate) struct Held {
     pub(crate) records: Vec<(LiveMap, Record)>,
     iterators: Vec<(Place, Iterator)>,
     sections: Vec<Section>,
-    /// Whether there was an iterator or section in this run.
+    dynptrs: Vec<(Place, Dynptr)>,
+    /// Whether there was an iterator, a section or a dynptr in this run.
     is_open: bool,
 }
 
@@ -35,6 +36,59 @@ pub(crate) enum Iterator {
     Numbers(Range<i64>),
     /// Words, and the first bit to look at.
     Bits { words: Box<[u64]>, next: u32 },
+}
+
+/// What a dynptr stands for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Dynptr {
+    pub(crate) source: DynptrSource,
+    /// Where it starts in that.
+    pub(crate) offset: u32,
+    pub(crate) size: u32,
+    pub(crate) is_read_only: bool,
+}
+
+/// What a dynptr points into.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum DynptrSource {
+    /// Nothing: making it failed.
+    Null,
+    /// Memory of the program at this address.
+    Memory(u32),
+    /// A record of a ring buffer whose data are at this address.
+    Record(u32),
+    /// The run's packet, wherever it lies at present.
+    Packet,
+}
+
+impl Dynptr {
+    /// One that points to nothing.
+    pub(crate) const NULL: Self = Self {
+        source: DynptrSource::Null,
+        offset: 0,
+        size: 0,
+        is_read_only: false,
+    };
+
+    /// One for the first `size` bytes.
+    pub(crate) fn new(source: DynptrSource, size: u32, is_read_only: bool) -> Self {
+        Self {
+            source,
+            offset: 0,
+            size,
+            is_read_only,
+        }
+    }
+
+    pub(crate) fn is_null(&self) -> bool {
+        self.source == DynptrSource::Null
+    }
+
+    /// A part of it as a part of what it points into; `None` if it does not have that.
+    pub(crate) fn part(&self, offset: u32, len: u32) -> Option<(u32, u32)> {
+        let end = offset.checked_add(len)?;
+        (end <= self.size).then_some((self.offset.checked_add(offset)?, len))
+    }
 }
 
 /// A part of a program that must not be interrupted.
@@ -96,6 +150,41 @@ impl Held {
         Ok(())
     }
 
+    /// Makes a dynptr; an older one at the same place is gone.
+    ///
+    /// # Errors
+    ///
+    /// Too many at a time.
+    pub(crate) fn set_dynptr(&mut self, place: Place, dynptr: Dynptr) -> Result<(), FaultKind> {
+        self.dynptrs.retain(|(at, _)| *at != place);
+        if self.dynptrs.len() >= MOST_OPEN {
+            return Err(FaultKind::Unsupported("so many dynptrs"));
+        }
+        self.is_open = true;
+        self.dynptrs.push((place, dynptr));
+        Ok(())
+    }
+
+    /// The dynptr at this place.
+    ///
+    /// # Errors
+    ///
+    /// There is none.
+    pub(crate) fn dynptr(&mut self, place: Place) -> Result<&mut Dynptr, FaultKind> {
+        let mut dynptrs = self.dynptrs.iter_mut().rev();
+        let found = dynptrs.find(|(at, _)| *at == place);
+        let (_, dynptr) = found.ok_or(FaultKind::NotHeld {
+            what: "this dynptr",
+        })?;
+        Ok(dynptr)
+    }
+
+    /// Forgets every dynptr to a record that was given back.
+    pub(crate) fn forget_record(&mut self, address: u32) {
+        let source = DynptrSource::Record(address);
+        self.dynptrs.retain(|(_, dynptr)| dynptr.source != source);
+    }
+
     /// Begins a section. Those of one kind nest.
     ///
     /// # Errors
@@ -152,6 +241,7 @@ impl Held {
     fn give_back_all(&mut self) {
         self.iterators.clear();
         self.sections.clear();
+        self.dynptrs.clear();
         self.is_open = false;
         if let Some((_, word)) = self.lock.take() {
             // The view has the four bytes that were locked through it, so storing cannot fail.

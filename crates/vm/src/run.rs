@@ -5,8 +5,8 @@ use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering, fence};
 
-use twinbpf_object::MapKind;
 use twinbpf_object::insn::{AtomicOp, Size};
+use twinbpf_object::{MapKind, ProgramKind};
 use twinbpf_shm::{AtomicUpdate, SharedBytes};
 
 use crate::config::Executor;
@@ -48,6 +48,8 @@ pub(crate) struct Run<'w> {
     pub(crate) kfuncs: &'w [Kfunc],
     /// The program itself; its type is known further up.
     pub(crate) program: &'w (dyn Any + Send + Sync),
+    /// What kind of program runs.
+    pub(crate) kind: ProgramKind,
     pub(crate) context: ContextView,
     pub(crate) packet: Option<Packet>,
 }

@@ -179,6 +179,7 @@ impl Worker {
             surroundings: &self.vm.surroundings,
             maps: program.maps(),
             kfuncs: program.kfuncs(),
+            kind: program.kind,
             program,
             context: ContextView {
                 address: self.context.start(),

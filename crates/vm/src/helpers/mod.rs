@@ -6,6 +6,7 @@
 
 mod callbacks;
 mod checksum;
+pub(crate) mod dynptr;
 mod locks;
 mod maps;
 mod memory;
@@ -131,6 +132,13 @@ pub(crate) static TABLE: &[Row] = &[
     Row { number: 189, arguments: 4, call: packet::xdp_load_bytes },
     Row { number: 190, arguments: 4, call: packet::xdp_store_bytes },
     Row { number: 195, arguments: 3, call: maps::lookup_percpu },
+    Row { number: 197, arguments: 4, call: dynptr::from_memory },
+    Row { number: 198, arguments: 4, call: dynptr::reserve },
+    Row { number: 199, arguments: 2, call: dynptr::submit },
+    Row { number: 200, arguments: 2, call: dynptr::discard },
+    Row { number: 201, arguments: 5, call: dynptr::read },
+    Row { number: 202, arguments: 5, call: dynptr::write },
+    Row { number: 203, arguments: 3, call: dynptr::data },
     Row { number: 208, arguments: 0, call: system::ktime_get_ns },
     Row { number: UNAVAILABLE_HELPER, arguments: 0, call: unavailable },
 ];

@@ -6,13 +6,14 @@
 mod host;
 mod iterators;
 mod sections;
+mod strings;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use twinbpf_object::target::Prototype;
 
-use crate::helpers::Helper;
+use crate::helpers::{Helper, dynptr};
 use crate::run::{Kfunc, KfuncBody};
 
 pub use host::{Answer, HostCall, HostClosure, HostFault, HostFunction, HostNumber};
@@ -58,6 +59,16 @@ pub(crate) fn offers(host: &HostFunctions) -> BTreeMap<String, Option<Prototype>
 /// Every kernel function the vm has, by name.
 #[rustfmt::skip]
 static TABLE: &[Row] = &[
+    Row { name: "bpf_dynptr_adjust", arguments: 3, call: dynptr::adjust },
+    Row { name: "bpf_dynptr_clone", arguments: 2, call: dynptr::clone },
+    Row { name: "bpf_dynptr_copy", arguments: 5, call: dynptr::copy },
+    Row { name: "bpf_dynptr_from_skb", arguments: 3, call: dynptr::from_packet },
+    Row { name: "bpf_dynptr_from_xdp", arguments: 3, call: dynptr::from_packet },
+    Row { name: "bpf_dynptr_is_null", arguments: 1, call: dynptr::is_null },
+    Row { name: "bpf_dynptr_is_rdonly", arguments: 1, call: dynptr::is_read_only },
+    Row { name: "bpf_dynptr_size", arguments: 1, call: dynptr::size },
+    Row { name: "bpf_dynptr_slice", arguments: 4, call: dynptr::slice },
+    Row { name: "bpf_dynptr_slice_rdwr", arguments: 4, call: dynptr::slice_to_write },
     Row { name: "bpf_iter_bits_destroy", arguments: 1, call: iterators::destroy },
     Row { name: "bpf_iter_bits_new", arguments: 3, call: iterators::new_bits },
     Row { name: "bpf_iter_bits_next", arguments: 1, call: iterators::next_bit },
@@ -70,6 +81,17 @@ static TABLE: &[Row] = &[
     Row { name: "bpf_preempt_enable", arguments: 0, call: sections::enable_preemption },
     Row { name: "bpf_rcu_read_lock", arguments: 0, call: sections::begin_reading },
     Row { name: "bpf_rcu_read_unlock", arguments: 0, call: sections::end_reading },
+    Row { name: "bpf_strchr", arguments: 2, call: strings::first },
+    Row { name: "bpf_strchrnul", arguments: 2, call: strings::first_or_end },
+    Row { name: "bpf_strcmp", arguments: 2, call: strings::compare },
+    Row { name: "bpf_strcspn", arguments: 2, call: strings::span_without },
+    Row { name: "bpf_strlen", arguments: 1, call: strings::length },
+    Row { name: "bpf_strnchr", arguments: 3, call: strings::first_up_to },
+    Row { name: "bpf_strnlen", arguments: 2, call: strings::length_up_to },
+    Row { name: "bpf_strnstr", arguments: 3, call: strings::part_up_to },
+    Row { name: "bpf_strrchr", arguments: 2, call: strings::last },
+    Row { name: "bpf_strspn", arguments: 2, call: strings::span },
+    Row { name: "bpf_strstr", arguments: 2, call: strings::part },
 ];
 
 #[cfg(test)]

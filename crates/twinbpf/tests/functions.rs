@@ -1,0 +1,80 @@
+//! Kernel functions, dynptrs, timers and the like: the same programs on the kernel and on every executor of the vm must find out the
+//! same.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use twinbpf::{Engine, Executor, Loaded, Object, TestInput, VmConfig};
+use twinbpf_trials::{Case, Need};
+
+/// Programs of `functions.bpf.c` that need a packet, which has 64 bytes.
+const WITH_PACKET: [&str; 3] = [
+    "writes_its_packet",
+    "only_reads_its_packet",
+    "writes_its_frame",
+];
+
+fn main() -> ExitCode {
+    let mut cases = Vec::new();
+    for program in fixture("functions").programs {
+        for (word, executor) in executors() {
+            let name = program.name.clone();
+            let needs = [Need::Kernel, Need::KernelTypes, Need::Linux618];
+            let case = format!("{name}::{word}");
+            cases.push(Case::new(&case, &needs, move || agrees(&name, executor)));
+        }
+    }
+    twinbpf_trials::run(cases)
+}
+
+fn executors() -> [(&'static str, Executor); 3] {
+    [
+        ("interpreter", Executor::Interpreter),
+        ("checked", Executor::Checked),
+        ("jit", Executor::Jit),
+    ]
+}
+
+fn fixture(name: &str) -> Object {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testdata/bpf");
+    Object::parse(&std::fs::read(folder.join(format!("{name}.bpf.o"))).unwrap()).unwrap()
+}
+
+/// A vm with this executor.
+fn vm(executor: Executor) -> Engine {
+    Engine::vm_with(VmConfig {
+        executor,
+        ..VmConfig::default()
+    })
+    .unwrap()
+}
+
+/// Loads one program of a fixture.
+fn load(engine: &Engine, file: &str, program: &str) -> Loaded {
+    let mut object = fixture(file);
+    object.programs.retain(|each| each.name == program);
+    engine.load_object(&object).unwrap()
+}
+
+/// What a program of `functions.bpf.c` answers, makes of its packet, and finds out.
+fn outcome(engine: &Engine, program: &str) -> (u32, Vec<u8>, Vec<i32>) {
+    let loaded = load(engine, "functions", program);
+    let packet: Vec<u8> = (0..64).collect();
+    let data: &[u8] = match WITH_PACKET.contains(&program) {
+        true => &packet,
+        false => &[],
+    };
+    let input = TestInput {
+        data,
+        ..TestInput::default()
+    };
+    let output = loaded.program(program).unwrap().test_run(&input).unwrap();
+    let seen = loaded.variable::<[i32; 16]>("seen").unwrap().get().unwrap();
+    (output.value, output.data, seen.to_vec())
+}
+
+fn agrees(program: &str, executor: Executor) {
+    let expected = outcome(&Engine::kernel().unwrap(), program);
+    assert_eq!(outcome(&vm(executor), program), expected);
+}
