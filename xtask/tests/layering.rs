@@ -37,6 +37,7 @@ const MODULES: &[(&str, &[Row])] = &[
             ("test_run", &[]),
             ("ring", &[]),
             ("hook", &["abi", "diagnosis"]),
+            ("value", &["btf", "bytes", "diagnosis", "spec"]),
             (
                 "parse",
                 &["abi", "btf", "bytes", "diagnosis", "elf", "insn", "spec"],
@@ -358,6 +359,7 @@ const MODULES: &[(&str, &[Row])] = &[
             ("hex", &[]),
             ("object_file", &[]),
             ("table", &[]),
+            ("typed", &[]),
             ("output", &["error_document"]),
             ("btf_file", &["object_file"]),
             ("btf", &["btf_file", "exit", "output"]),
@@ -400,7 +402,14 @@ const MODULES: &[(&str, &[Row])] = &[
             ),
             (
                 "inspect",
-                &["exit", "object_file", "output", "table", "target_choice"],
+                &[
+                    "exit",
+                    "object_file",
+                    "output",
+                    "table",
+                    "target_choice",
+                    "typed",
+                ],
             ),
             (
                 "args",

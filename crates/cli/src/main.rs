@@ -23,6 +23,7 @@ mod program_types;
 mod run;
 mod table;
 mod target_choice;
+mod typed;
 
 use std::process::ExitCode;
 

@@ -23,6 +23,7 @@ pub mod ring;
 pub mod spec;
 pub mod target;
 pub mod test_run;
+pub mod value;
 
 pub use abi::{AttachKind, Errno, MapKind, ProgramKind};
 pub use diagnosis::{Code, Diagnosis, Error, ErrorKind, Result};

@@ -2,12 +2,11 @@
 //!
 //! ```text
 //! Object --rows.rs--> Document: everything, as plain rows --text.rs--> tables
-//!           ^ typed.rs: values as their types say          \-serde---> JSON
+//!           ^ ../typed.rs: values as their types say          \-serde---> JSON
 //! ```
 
 mod rows;
 mod text;
-mod typed;
 
 use std::path::PathBuf;
 

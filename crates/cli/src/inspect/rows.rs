@@ -11,7 +11,9 @@ use twinbpf::spec::{
 };
 use twinbpf::{MapSpec, Object, PlainValue, ProgramSpec, Target};
 
-use super::typed::{self, Types, Value};
+use twinbpf::value::{self, Types};
+
+use crate::typed::Typed;
 
 /// Everything.
 #[derive(Debug, Serialize)]
@@ -76,7 +78,7 @@ pub(super) struct VariableRow {
     /// What it starts with: a number if it has the size of one, a quoted text, or hex digits.
     pub(super) value: String,
     /// The same, as its type says.
-    pub(super) typed_value: Option<Value>,
+    pub(super) typed_value: Option<Typed>,
 }
 
 #[derive(Debug, Serialize)]
@@ -274,10 +276,12 @@ impl VariableRow {
             is_constant: map.is_some_and(|map| map.is_frozen),
             declared: typed.map(|(types, id)| types.name(id)),
             value: plain_text(bytes),
-            typed_value: typed.and_then(|(types, id)| match bytes {
-                [] => types.value(id, zeros(variable.size)?.as_slice()),
-                bytes => types.value(id, bytes),
-            }),
+            typed_value: typed
+                .and_then(|(types, id)| match bytes {
+                    [] => types.value(id, zeros(variable.size)?.as_slice()),
+                    bytes => types.value(id, bytes),
+                })
+                .map(Typed),
         }
     }
 }
@@ -304,7 +308,7 @@ fn plain_text(bytes: &[u8]) -> String {
     if bytes.is_empty() {
         return "0".to_owned();
     }
-    match (PlainValue::from(bytes), typed::text_of(bytes)) {
+    match (PlainValue::from(bytes), value::text_of(bytes)) {
         (PlainValue::Bytes(_), Some(text)) => format!("{text:?}"),
         (value, _) => value.to_string(),
     }

@@ -113,6 +113,7 @@ codes! {
     PIN_PATH = "M014", Usage, CreateMap, "the place for a pin is not in a bpffs";
     PIN_DIFFERS = "M015", Usage, CreateMap, "the pinned map is not what the object defines";
     PIN_REFUSED = "M016", Io, CreateMap, "a pin could not be made or opened";
+    VALUE_MISFIT = "M017", Usage, MapOperation, "the text is no value of this type";
     PROGRAM_UNTYPED = "P001", Usage, LoadProgram, "the section name says no program type and none was given";
     PROGRAM_PERMISSION = "P002", Permission, LoadProgram, "no privilege to load this program";
     PROGRAM_UNSUPPORTED = "P003", Unsupported, LoadProgram, "this kernel or engine lacks the program type or a feature it needs";
