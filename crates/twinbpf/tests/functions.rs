@@ -4,6 +4,7 @@
 
 use std::path::Path;
 use std::process::ExitCode;
+use std::time::{Duration, Instant};
 
 use twinbpf::{Engine, Executor, Loaded, Object, TestInput, VmConfig};
 use twinbpf_trials::{Case, Need};
@@ -15,6 +16,17 @@ const WITH_PACKET: [&str; 3] = [
     "writes_its_frame",
 ];
 
+/// Programs of `timers.bpf.c`, and how many callbacks each one leads to.
+const TIMERS: [(&str, u64); 5] = [
+    ("arms", 3),
+    ("cancels", 0),
+    ("arms_in_a_hash", 3),
+    ("deletes", 0),
+    ("queues", 1),
+];
+/// How long callbacks may take.
+const DEADLINE: Duration = Duration::from_secs(20);
+
 fn main() -> ExitCode {
     let mut cases = Vec::new();
     for program in fixture("functions").programs {
@@ -23,6 +35,16 @@ fn main() -> ExitCode {
             let needs = [Need::Kernel, Need::KernelTypes, Need::Linux618];
             let case = format!("{name}::{word}");
             cases.push(Case::new(&case, &needs, move || agrees(&name, executor)));
+        }
+    }
+    for (program, rounds) in TIMERS {
+        for (word, executor) in executors() {
+            let needs = [Need::Kernel, Need::KernelTypes, Need::Linux618];
+            let case = format!("{program}::{word}");
+            cases.push(Case::new(&case, &needs, move || {
+                let expected = run_timers(&Engine::kernel().unwrap(), program, rounds);
+                assert_eq!(run_timers(&vm(executor), program, rounds), expected);
+            }));
         }
     }
     twinbpf_trials::run(cases)
@@ -77,4 +99,27 @@ fn outcome(engine: &Engine, program: &str) -> (u32, Vec<u8>, Vec<i32>) {
 fn agrees(program: &str, executor: Executor) {
     let expected = outcome(&Engine::kernel().unwrap(), program);
     assert_eq!(outcome(&vm(executor), program), expected);
+}
+
+/// What a program of `timers.bpf.c` and its callbacks find out.
+fn run_timers(engine: &Engine, program: &str, callbacks: u64) -> (u32, Vec<i32>, u64) {
+    let loaded = load(engine, "timers", program);
+    let live = loaded.program(program).unwrap();
+    let output = live.test_run(&TestInput::default()).unwrap();
+    let fired = loaded.variable::<u64>("fired").unwrap();
+    let start = Instant::now();
+    while fired.get().unwrap() < callbacks {
+        assert!(
+            start.elapsed() < DEADLINE,
+            "{} callbacks",
+            fired.get().unwrap()
+        );
+        if let Engine::Vm(vm) = engine {
+            vm.run_timers().unwrap();
+            assert!(vm.take_faults().is_empty());
+        }
+        std::thread::yield_now();
+    }
+    let seen = loaded.variable::<[i32; 16]>("seen").unwrap().get().unwrap();
+    (output.value, seen.to_vec(), fired.get().unwrap())
 }

@@ -66,6 +66,13 @@ pub(crate) fn enter(
     result
 }
 
+/// The run's program, to be kept for a callback that runs later.
+pub(crate) fn keep(run: &Run<'_>) -> Option<Arc<dyn Any + Send + Sync>> {
+    let program: &Program = run.program.downcast_ref()?;
+    let program = program.itself.upgrade()?;
+    Some(program)
+}
+
 /// Runs another program on the present function's frame.
 fn replace(
     run: &mut Run<'_>,

@@ -39,6 +39,7 @@ mod run;
 pub mod semantics;
 mod shared;
 mod surroundings;
+mod timers;
 mod trace;
 mod vm;
 mod window;

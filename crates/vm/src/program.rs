@@ -3,7 +3,7 @@
 //! Shape means: every slot decodes, every jump stays in its function and lands on an instruction, no function can run off its
 //! end, every call reaches a function or a helper the vm has. What the program does with memory is checked while it runs.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use twinbpf_object::abi::{MapFlags, helper_name};
 use twinbpf_object::diagnosis::SourceLine;
@@ -34,6 +34,8 @@ pub struct VmProgram(pub(crate) Arc<Program>);
 pub(crate) struct Program {
     /// Its number in the vm, from 1.
     pub(crate) number: u32,
+    /// For who keeps it while it runs.
+    pub(crate) itself: Weak<Self>,
     pub(crate) name: String,
     pub(crate) kind: ProgramKind,
     pub(crate) code: Vec<Op>,
@@ -101,6 +103,7 @@ impl Program {
             .collect();
         Ok(Self {
             number: 0,
+            itself: Weak::new(),
             name: linked.name.clone(),
             kind,
             code,

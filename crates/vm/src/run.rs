@@ -20,6 +20,7 @@ pub(crate) use crate::packet::Packet;
 use crate::provenance::{Provenance, Tracked};
 use crate::semantics::low_32;
 use crate::surroundings::Surroundings;
+use crate::timers::Timers;
 use crate::window::{Need, Window};
 
 /// Bytes of a function's stack frame.
@@ -42,6 +43,7 @@ pub(crate) struct Run<'w> {
     pub(crate) standing: &'w mut Standing,
     pub(crate) window: &'w Window,
     pub(crate) surroundings: &'w Surroundings,
+    pub(crate) timers: &'w Timers,
     /// The maps that the program refers to.
     pub(crate) maps: &'w [LiveMap],
     /// The functions that the program calls by name.
@@ -63,6 +65,8 @@ pub(crate) struct Standing {
     pub(crate) machine: Machine,
     /// Runs a function or program on the same stack, packet and budget.
     pub(crate) enter: Enter,
+    /// Keeps the present program alive for a callback that runs later.
+    pub(crate) keep: Keep,
     pub(crate) executor: Executor,
     /// The worker's number: the CPU a program sees.
     pub(crate) slot: u32,
@@ -79,6 +83,8 @@ pub(crate) struct Standing {
     pub(crate) tracked: Option<Box<Tracked>>,
     /// Where an inner function or program ended abnormally.
     pub(crate) ended_in: Option<EndedIn>,
+    /// The timer whose callback runs, by address.
+    pub(crate) present_timer: Option<u32>,
     /// Why compiled code has to end.
     pub(crate) fault: Option<FaultKind>,
 }
@@ -126,6 +132,9 @@ impl DerefMut for Run<'_> {
 /// Runs a function of the present program, or another program, with these arguments.
 pub(crate) type Enter =
     for<'a> fn(&mut Run<'a>, Callee<'_>, [Returned; 5]) -> Result<Returned, FaultKind>;
+
+/// The present program, to be kept.
+pub(crate) type Keep = fn(&Run<'_>) -> Option<Arc<dyn Any + Send + Sync>>;
 
 /// What to run.
 #[derive(Debug, Clone, Copy)]

@@ -8,6 +8,7 @@ use crate::config::{Randomness, VmConfig};
 use crate::handles::Handles;
 use crate::kfuncs::HostFunctions;
 use crate::surroundings::Surroundings;
+use crate::timers::Timers;
 use crate::window::Window;
 
 #[derive(Debug)]
@@ -18,6 +19,7 @@ pub(crate) struct Shared {
     pub(crate) config: VmConfig,
     /// Functions of the host that programs can call by name.
     pub(crate) host_functions: HostFunctions,
+    pub(crate) timers: Timers,
     /// The host kernel's types, read when first needed.
     pub(crate) types: OnceLock<Option<Arc<Btf>>>,
     /// Which worker slots are taken.

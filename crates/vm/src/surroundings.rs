@@ -63,9 +63,9 @@ impl Surroundings {
         }
     }
 
-    /// Moves a manual clock forward.
-    pub(crate) fn advance(&self, nanoseconds: u64) {
-        self.manual_ns.fetch_add(nanoseconds, Ordering::Relaxed);
+    /// Moves a manual clock forward to this time.
+    pub(crate) fn advance_to(&self, nanoseconds: u64) {
+        self.manual_ns.fetch_max(nanoseconds, Ordering::Relaxed);
     }
 }
 

@@ -14,12 +14,16 @@ use crate::maps::{Element, Surroundings as MapSurroundings, VmMap};
 use crate::program::{Program, VmProgram};
 use crate::shared::Shared;
 use crate::surroundings::{Surroundings, host_modules, host_types};
+use crate::timers::Timers;
 use crate::trace::Printed;
 use crate::window::Window;
 use crate::worker::Worker;
 
 /// The kernel whose behaviour the vm follows, as `KERNEL_VERSION` packs it: 6.18.0.
 const KERNEL_VERSION: u32 = 6 << 16 | 18 << 8;
+/// Most steps of one move of a manual clock: timers that are due at once again do not hold it up.
+const MOST_STEPS: usize = 1 << 16;
+
 /// A BPF subsystem inside this process. Cloning shares it.
 ///
 /// ```
@@ -62,6 +66,7 @@ impl Vm {
             slots: Mutex::new(vec![false; slots]),
             types: OnceLock::new(),
             host_functions,
+            timers: Timers::default(),
             config,
         })))
     }
@@ -147,7 +152,10 @@ impl Vm {
         if self.0.config.executor == Executor::Jit && cfg!(target_arch = "x86_64") {
             program.compile(self.0.config.guard)?;
         }
-        Ok(VmProgram(Arc::new(program)))
+        Ok(VmProgram(Arc::new_cyclic(|itself| {
+            program.itself = itself.clone();
+            program
+        })))
     }
 
     /// Puts a program into a prog array, for `bpf_tail_call`. The array forgets its programs when the caller's last handle of
@@ -188,9 +196,41 @@ impl Vm {
         self.0.surroundings.trace.take()
     }
 
-    /// Moves a manual clock forward. Does nothing on the host's clock.
+    /// Moves a manual clock forward, and runs each timer that becomes due at its time. Does nothing on the host's clock.
+    ///
+    /// If every CPU slot has a worker, timers run after the next run of one of them.
     pub fn advance(&self, nanoseconds: u64) {
-        self.0.surroundings.advance(nanoseconds);
+        let around = &self.0.surroundings;
+        let end = around.now_ns().saturating_add(nanoseconds);
+        for _ in 0..MOST_STEPS {
+            match self.0.timers.first_due_ns().filter(|due| *due <= end) {
+                Some(due) => around.advance_to(due),
+                None => break,
+            }
+            if self.run_timers().is_err() {
+                break;
+            }
+        }
+        around.advance_to(end);
+    }
+
+    /// Runs what is due of programs' timers and work queues; how many there were. They also run whenever a run ends, so hosts
+    /// whose programs run often need not call this. What ends abnormally is kept for [`Vm::take_faults`].
+    ///
+    /// # Errors
+    ///
+    /// If every CPU slot has a worker.
+    pub fn run_timers(&self) -> Result<usize> {
+        let now = self.0.surroundings.now_ns();
+        if self.0.timers.first_due_ns().is_none_or(|due| due > now) {
+            return Ok(0);
+        }
+        Ok(self.worker()?.run_due_timers())
+    }
+
+    /// Takes out why callbacks of timers and work queues ended abnormally; the vm keeps the first 64.
+    pub fn take_faults(&self) -> Vec<Error> {
+        self.0.timers.take_faults()
     }
 }
 

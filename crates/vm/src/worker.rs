@@ -8,14 +8,16 @@ use twinbpf_object::{Code, Diagnosis, Errno, Error, InsnIndex, Result};
 
 use crate::config::Executor;
 use crate::context::{BYTES, ContextLayout, ContextView, DataFields};
-use crate::execute::{enter, execute};
+use crate::execute::{enter, execute, keep};
 use crate::fault::{Ended, Fault, FaultKind};
 use crate::held::Held;
 use crate::machine::Machine;
 use crate::program::{Program, VmProgram};
+use crate::provenance::Provenance;
 use crate::run::{MAX_FRAMES, Packet, Returned, Run, STACK_BYTES, Standing};
 use crate::shared::Shared;
-use crate::window::{Extent, ProgramAccess, Runner};
+use crate::timers::Due;
+use crate::window::{Extent, Need, ProgramAccess, Runner};
 
 /// Room for a context of the caller's own.
 const CONTEXT_BYTES: u32 = 4096;
@@ -84,6 +86,7 @@ impl Worker {
         let standing = Standing {
             machine: Machine::new(&vm.window, slot),
             enter,
+            keep,
             executor: vm.config.executor,
             slot,
             random: vm.random_start(slot),
@@ -95,6 +98,7 @@ impl Worker {
             held: Held::default(),
             tracked: None,
             ended_in: None,
+            present_timer: None,
             fault: None,
         };
         Ok(Self {
@@ -177,6 +181,7 @@ impl Worker {
             standing: &mut self.standing,
             window: &self.vm.window,
             surroundings: &self.vm.surroundings,
+            timers: &self.vm.timers,
             maps: program.maps(),
             kfuncs: program.kfuncs(),
             kind: program.kind,
@@ -201,11 +206,69 @@ impl Worker {
         self.standing.end();
         if is_outermost {
             self.runner.leave();
+            if self.vm.timers.first_due_ns().is_some() {
+                self.run_due_timers();
+            }
         }
         match result {
             Ok(value) => Ok(Outcome { value, packet }),
             Err(ended) => Err(self.fault_in(program, ended)),
         }
+    }
+
+    /// Runs the callbacks of timers that are due; how many there were.
+    #[cold]
+    pub(crate) fn run_due_timers(&mut self) -> usize {
+        let due = self.vm.timers.take_due(self.vm.surroundings.now_ns());
+        for each in &due {
+            match self.run_timer(each) {
+                Some(Ok(_)) => {}
+                Some(Err(fault)) => self.vm.timers.keep_fault(fault.into()),
+                None => self.vm.timers.forget(each),
+            }
+        }
+        due.len()
+    }
+
+    /// Runs the callback of a timer; `None` if its element is gone.
+    fn run_timer(&mut self, due: &Due) -> Option<std::result::Result<u64, Fault>> {
+        let program: &Program = due.callback.program.downcast_ref()?;
+        let is_outermost = self.vm.window.enter(&self.runner);
+        self.standing.start();
+        self.standing.present_timer = Some(due.address);
+        let mut run = Run {
+            standing: &mut self.standing,
+            window: &self.vm.window,
+            surroundings: &self.vm.surroundings,
+            timers: &self.vm.timers,
+            maps: program.maps(),
+            kfuncs: program.kfuncs(),
+            program,
+            kind: program.kind,
+            context: ContextView {
+                address: self.context.start(),
+                layout: &BYTES,
+                data_fields: None,
+            },
+            packet: None,
+        };
+        let arguments = timer_arguments(&run, due);
+        let start = due.callback.start;
+        let result = arguments.map(|arguments| {
+            let ended = catch_unwind(AssertUnwindSafe(|| {
+                execute(&mut run, program, start, arguments)
+            }));
+            ended.unwrap_or(Err((start, FaultKind::Panicked)))
+        });
+        self.standing.end();
+        self.standing.present_timer = None;
+        if is_outermost {
+            self.runner.leave();
+        }
+        Some(match result? {
+            Ok(returned) => Ok(returned.value),
+            Err(ended) => Err(self.fault_in(program, ended)),
+        })
     }
 
     #[cold]
@@ -265,6 +328,25 @@ impl Drop for Worker {
         self.vm.window.retire(&self.runner);
         self.vm.free_slot(self.slot);
     }
+}
+
+/// What the callback of a timer gets: the map, a copy of the key, the value. `None` if the element is gone.
+fn timer_arguments(run: &Run<'_>, due: &Due) -> Option<[Returned; 5]> {
+    let number = run.window.range(u64::from(due.address), 8, Need::Read)?;
+    if due.map.is_released() || number.load_u64(0) != Some(due.number) {
+        return None;
+    }
+    let (key, value) = due.map.element_at(due.address)?;
+    let map = Returned {
+        value: u64::from(due.map.handle()),
+        provenance: Provenance::Handle,
+    };
+    let value = Returned {
+        value: u64::from(value),
+        provenance: run.provenance_of_value(&due.map, value),
+    };
+    let key = run.lend_key(&key).ok()?;
+    Some([map, key, value, Returned::NOTHING, Returned::NOTHING])
 }
 
 fn stack_bytes() -> u32 {

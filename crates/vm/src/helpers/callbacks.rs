@@ -82,7 +82,7 @@ fn not_walkable(map: &LiveMap) -> FaultKind {
 
 impl Run<'_> {
     /// Copies a key to where a callback can read it; every depth of calls has a place of its own.
-    fn lend_key(&self, key: &[u8]) -> Result<Returned, FaultKind> {
+    pub(crate) fn lend_key(&self, key: &[u8]) -> Result<Returned, FaultKind> {
         let (address, place) = self.scratch()?;
         let len = u32::try_from(key.len()).unwrap_or(u32::MAX);
         place

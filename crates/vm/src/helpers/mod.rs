@@ -15,6 +15,7 @@ mod reshape;
 mod ring;
 mod system;
 mod text;
+pub(crate) mod timers;
 
 pub(crate) use maps::update_map;
 
@@ -125,6 +126,10 @@ pub(crate) static TABLE: &[Row] = &[
     Row { number: 160, arguments: 0, call: system::ktime_get_ns },
     Row { number: 164, arguments: 4, call: callbacks::for_each },
     Row { number: 165, arguments: 5, call: text::snprintf },
+    Row { number: 169, arguments: 3, call: timers::init },
+    Row { number: 170, arguments: 2, call: timers::set_callback },
+    Row { number: 171, arguments: 3, call: timers::start },
+    Row { number: 172, arguments: 1, call: timers::cancel },
     Row { number: 177, arguments: 4, call: text::trace_vprintk },
     Row { number: 181, arguments: 4, call: callbacks::repeat },
     Row { number: 182, arguments: 3, call: memory::strncmp },

@@ -73,6 +73,15 @@ impl Array {
         let _ = host.zero(0, host.len());
     }
 
+    /// Key and value address of the element in whose first value this address lies.
+    pub(super) fn element_at(&self, address: u32) -> Option<(Vec<u8>, u32)> {
+        let offset = u64::from(address.checked_sub(self.values.start())?);
+        let index = u32::try_from(offset / self.slot_bytes).ok()?;
+        let value = self.address_at(index, 0)?;
+        let end = u64::from(value) + u64::try_from(self.value_bytes).ok()?;
+        (u64::from(address) < end).then(|| (index.to_ne_bytes().to_vec(), value))
+    }
+
     /// The address of the value at `index` for this CPU slot.
     pub(super) fn address_at(&self, index: u32, cpu: u32) -> Option<u32> {
         if index >= self.entries {

@@ -130,6 +130,19 @@ impl Hash {
         self.update_key(key, Source::Window(value), flags, Writer::Program { cpu })
     }
 
+    /// Key and value address of the element in whose first value this address lies.
+    pub(super) fn element_at(&self, address: u32) -> Option<(Vec<u8>, u32)> {
+        let offset = u64::from(address.checked_sub(self.values.start())?);
+        let slot = u32::try_from(offset / self.slot_bytes).ok()?;
+        if !self.table.has(slot) {
+            return None;
+        }
+        self.table.lock_of(slot).place_of(slot)?;
+        let mut key = vec![0; self.key_bytes];
+        self.table.key_out(slot, &mut key);
+        Some((key, self.address_of(slot, 0)?))
+    }
+
     fn address_of(&self, slot: u32, cpu: u32) -> Option<u32> {
         let offset = u64::from(slot) * self.slot_bytes + u64::from(cpu) * self.stride;
         self.values.start().checked_add(u32::try_from(offset).ok()?)

@@ -88,6 +88,8 @@ struct Inner {
     /// Whether only programs may write it, from some moment on.
     is_frozen: AtomicBool,
     storage: Storage,
+    /// Whether no caller holds it any more.
+    is_released: AtomicBool,
 }
 
 /// What compiled code knows of a map.
@@ -153,6 +155,7 @@ impl Drop for Inner {
 
 impl Drop for Held {
     fn drop(&mut self) {
+        self.0.0.is_released.store(true, Ordering::Relaxed);
         if self.0.0.spec.kind == MapKind::ProgArray
             && let Storage::Holder(holder) = &self.0.0.storage
         {
@@ -185,6 +188,7 @@ impl VmMap {
             value_bytes: value_bytes.ok_or(Errno::ENOMEM)?,
             is_frozen: AtomicBool::new(spec.is_frozen),
             storage,
+            is_released: AtomicBool::new(false),
         }))))))
     }
 
@@ -555,6 +559,20 @@ impl LiveMap {
             Storage::Hash(hash) => Some(hash.snapshot(cpu)),
             _ => None,
         }
+    }
+
+    /// Key and value address of the element in whose value this address lies.
+    pub(crate) fn element_at(&self, address: u32) -> Option<(Vec<u8>, u32)> {
+        match &self.0.storage {
+            Storage::Array(array) => array.element_at(address),
+            Storage::Hash(hash) => hash.element_at(address),
+            _ => None,
+        }
+    }
+
+    /// Whether no caller holds the map any more.
+    pub(crate) fn is_released(&self) -> bool {
+        self.0.is_released.load(Ordering::Relaxed)
     }
 
     /// The address of the value at this index of an array.

@@ -230,6 +230,11 @@ impl Table {
         unpack(self.buckets[bucket].load(Ordering::Relaxed)).1 == END
     }
 
+    /// Whether there is a slot with this number.
+    pub(super) fn has(&self, slot: u32) -> bool {
+        (slot as usize) < self.nodes.len() / (self.key_words + 1)
+    }
+
     #[inline(always)]
     fn node(&self, slot: u32) -> &AtomicU64 {
         // INVARIANT: links and free slots hold numbers of slots; programs cannot reach them.

@@ -12,3 +12,4 @@ mod sandbox;
 mod socket;
 mod support;
 mod test_run;
+mod timers;
