@@ -102,6 +102,7 @@ const MODULES: &[(&str, &[Row])] = &[
             ("ring_memory", &[]),
             ("ring", &["map", "ring_memory"]),
             ("types", &["host"]),
+            ("token", &["host", "sys"]),
             ("interface", &["types"]),
             (
                 "program",

@@ -137,6 +137,10 @@ pub(crate) struct RunArgs {
     #[command(flatten)]
     pub(crate) target: TargetArgs,
 
+    /// Load with what the bpffs mounted at this folder lends to this user namespace (a BPF token); kernel only
+    #[arg(long, value_name = "BPFFS")]
+    pub(crate) token: Option<PathBuf>,
+
     /// Use the maps pinned in this folder of a bpffs, and pin there the new ones that the object wants pinned; they stay
     #[arg(long, value_name = "FOLDER")]
     pub(crate) pin_root: Option<PathBuf>,

@@ -44,6 +44,7 @@ pub(crate) enum Command {
     LinkNextId,
     IterCreate,
     LinkDetach,
+    TokenCreate,
 }
 
 impl Command {
@@ -79,6 +80,7 @@ impl Command {
             Self::LinkNextId => 31,
             Self::IterCreate => 33,
             Self::LinkDetach => 34,
+            Self::TokenCreate => 36,
         }
     }
 }
@@ -275,6 +277,19 @@ impl BtfLoad {
         }
     }
 }
+
+/// `BPF_TOKEN_CREATE`.
+#[derive(Debug, Clone, Copy, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub(crate) struct TokenCreate {
+    pub(crate) flags: u32,
+    pub(crate) bpffs_fd: u32,
+}
+
+const _: () = {
+    assert!(size_of::<TokenCreate>() == 8);
+    assert!(offset_of!(TokenCreate, bpffs_fd) == 4);
+};
 
 /// `BPF_F_TOKEN_FD`: the request has a token.
 pub(crate) const TOKEN_FD: u32 = 1 << 16;
@@ -526,6 +541,7 @@ pub const LAYOUTS: &[Layout] = &[
         fd_array = "fd_array", core_relos = "core_relos", core_relo_rec_size =
         "core_relo_rec_size", log_true_size = "log_true_size", prog_token_fd =
         "prog_token_fd", fd_array_cnt = "fd_array_cnt"),
+    layout!("" &["flags", "bpffs_fd"], TokenCreate: flags = "flags", bpffs_fd = "bpffs_fd"),
     layout!("" &["pathname", "bpf_fd"], ObjectPath:
         pathname = "pathname", bpf_fd = "bpf_fd", file_flags = "file_flags"),
     layout!("" &["bpf_fd", "info_len"], ObjectInfo:

@@ -29,6 +29,7 @@ mod socket;
 mod struct_ops;
 mod sys;
 mod test_run;
+mod token;
 mod types;
 
 #[doc(hidden)]
@@ -44,6 +45,9 @@ pub use ring::{KernelReservation, KernelRing, KernelUserRing};
 pub use ring_memory::RecordView;
 pub use socket::{KernelSocketLink, SocketStatistics};
 pub use test_run::test_run;
+pub use token::Token;
+
+use std::os::fd::AsFd;
 
 use twinbpf_object::btf::Upload;
 use twinbpf_object::spec::Needs;
@@ -119,8 +123,8 @@ impl Kernel {
     /// # Errors
     ///
     /// As [`KernelBtf::load`].
-    pub fn load_types(&self, types: &Upload) -> Result<KernelBtf> {
-        KernelBtf::load(types, None)
+    pub fn load_types(&self, types: &Upload, token: Option<&Token>) -> Result<KernelBtf> {
+        KernelBtf::load(types, token.map(AsFd::as_fd))
     }
 
     /// Creates a map with what goes with it.

@@ -22,7 +22,7 @@ use zerocopy::IntoBytes;
 
 use crate::attr::{
     BtfLoad, Command, FunctionRecord, LineRecord, LinkAddress, ObjectInfo, ObjectPath,
-    PacketStatistics, ProgramInfoReply, ProgramLoad, ProgramTestRun, fd_number,
+    PacketStatistics, ProgramInfoReply, ProgramLoad, ProgramTestRun, TokenCreate, fd_number,
 };
 
 /// A program's descriptor.
@@ -49,6 +49,16 @@ pub(crate) fn object_get(path: &CStr) -> Result<OwnedFd, Errno> {
     // SAFETY: the kernel reads the path up to its zero, which a `CStr` has; the struct has no other address. The command
     // answers with a new descriptor.
     unsafe { bpf_descriptor(Command::ObjectGet, &mut request) }
+}
+
+/// Makes a token out of the root of a bpffs.
+pub(crate) fn token_create(bpffs: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
+    let mut request = TokenCreate {
+        bpffs_fd: fd_number(bpffs),
+        ..TokenCreate::default()
+    };
+    // SAFETY: the struct has no addresses. The command answers with a new descriptor.
+    unsafe { bpf_descriptor(Command::TokenCreate, &mut request) }
 }
 
 /// Hands types to the kernel. The log is written to `log`, if that has any room.

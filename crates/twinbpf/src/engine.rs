@@ -1,9 +1,9 @@
 //! The two engines behind one type.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
-use twinbpf_kernel::{Kernel, KernelBtf, KernelMap, MapContext};
+use twinbpf_kernel::{Kernel, KernelBtf, KernelMap, MapContext, Token};
 use twinbpf_object::spec::{InnerMap, Needs};
 use twinbpf_object::{Code, Diagnosis, Linked, MapSpec, Result, Target};
 use twinbpf_vm::{Vm, VmConfig, VmMap};
@@ -90,7 +90,7 @@ impl Engine {
     ///
     /// Which attribute breaks which rule of the map's kind, which privilege is missing, or how much memory was asked for.
     pub fn create_map(&self, spec: &MapSpec) -> Result<RawMap> {
-        self.create_map_like(spec, None, None)
+        self.create_map_like(spec, None, &Given::default())
     }
 
     /// The map with this name in a bpffs; `None` if the name is free. Its definition is what the kernel says.
@@ -148,9 +148,13 @@ impl Engine {
     }
 
     /// Hands an object's types to the engine, if it has any use for them.
-    pub(crate) fn load_types(&self, linked: &Linked) -> Result<Option<KernelBtf>> {
+    pub(crate) fn load_types(
+        &self,
+        linked: &Linked,
+        token: Option<&Token>,
+    ) -> Result<Option<KernelBtf>> {
         match (self, &linked.upload) {
-            (Self::Kernel(kernel), Some(types)) => kernel.load_types(types).map(Some),
+            (Self::Kernel(kernel), Some(types)) => kernel.load_types(types, token).map(Some),
             _ => Ok(None),
         }
     }
@@ -160,14 +164,14 @@ impl Engine {
         &self,
         spec: &MapSpec,
         inner: Option<&RawMap>,
-        types: Option<&KernelBtf>,
+        given: &Given<'_>,
     ) -> Result<RawMap> {
         match self {
             Self::Kernel(kernel) => {
                 let context = MapContext {
                     inner: inner.and_then(kernel_map),
-                    types,
-                    ..MapContext::default()
+                    types: given.types,
+                    token: given.token.map(AsFd::as_fd),
                 };
                 let map = kernel.create_map(spec, &context)?;
                 Ok(RawMap(MapHandle::Kernel(map)))
@@ -178,6 +182,15 @@ impl Engine {
             }
         }
     }
+}
+
+/// What goes with every request of one load.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Given<'a> {
+    /// The object's types in the kernel.
+    pub(crate) types: Option<&'a KernelBtf>,
+    /// Stands for privileges the process does not have.
+    pub(crate) token: Option<&'a Token>,
 }
 
 pub(crate) fn vm_has_no_ids() -> Diagnosis {

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use clap::Args;
-use twinbpf::{Engine, Linked, MapKind, Object, ProgramSpec, Result, Target, map_rules};
+use twinbpf::{Engine, Linked, MapKind, Object, ProgramSpec, Result, Target, Token, map_rules};
 
 use crate::choice::{NamedEngine, TypeChoice};
 use crate::exit::Exit;
@@ -39,6 +39,10 @@ pub(crate) struct CheckArgs {
     #[arg(long = "program", value_name = "NAME")]
     programs: Vec<String>,
 
+    /// Load with what the bpffs mounted at this folder lends to this user namespace (a BPF token); kernel only
+    #[arg(long, value_name = "BPFFS")]
+    token: Option<PathBuf>,
+
     /// Entries of maps whose size the object leaves open, to be set by its own loader
     #[arg(long, value_name = "NUMBER")]
     entries: Option<u32>,
@@ -63,10 +67,12 @@ pub(crate) struct CheckArgs {
 pub(crate) fn check(args: &CheckArgs, output: &Output) -> Result<Exit, Failure> {
     let target = args.target.read()?;
     let engine = args.engine.open()?;
+    let token = args.token.as_deref().map(Token::create).transpose()?;
     let checker = Checker {
         args,
         engine,
         target,
+        token,
     };
     let objects = args.objects.iter().map(|path| checker.object(path));
     let report = Report {
@@ -87,6 +93,7 @@ struct Checker<'a> {
     args: &'a CheckArgs,
     engine: Engine,
     target: TargetChoice,
+    token: Option<Token>,
 }
 
 impl Checker<'_> {
@@ -157,7 +164,11 @@ impl Checker<'_> {
     /// Loads one program, on maps of its own, and lets it go.
     fn load(&self, program: &ProgramSpec, linked: &Linked, position: usize) -> Checked {
         let start = Instant::now();
-        let result = self.engine.loader(linked).only_at(position).load();
+        let mut loader = self.engine.loader(linked).only_at(position);
+        if let Some(token) = &self.token {
+            loader = loader.token(token);
+        }
+        let result = loader.load();
         let time = start.elapsed();
         let insns = linked
             .programs

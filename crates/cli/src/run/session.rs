@@ -4,7 +4,7 @@ use std::path::Path;
 
 use twinbpf::{
     Capture, Code, Diagnosis, Direction, Engine, EngineKind, Error, Hook, Link, LinkStats, Loaded,
-    Object, Program, ProgramKind, Result,
+    Object, Program, ProgramKind, Result, Token,
 };
 
 use crate::args::RunArgs;
@@ -74,11 +74,15 @@ impl Session {
             object,
             &args.target.read()?.target(engine, &object.needs())?,
         )?;
-        let loader = engine.loader(&linked);
-        let loaded = match &args.pin_root {
-            Some(root) => loader.pin_root(root).load()?,
-            None => loader.load()?,
-        };
+        let token = args.token.as_deref().map(Token::create).transpose()?;
+        let mut loader = engine.loader(&linked);
+        if let Some(root) = &args.pin_root {
+            loader = loader.pin_root(root);
+        }
+        if let Some(token) = &token {
+            loader = loader.token(token);
+        }
+        let loaded = loader.load()?;
         let links = match hook {
             Some(hook) => attach_all(&loaded, hook)?,
             None => Vec::new(),

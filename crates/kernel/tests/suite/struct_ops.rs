@@ -33,7 +33,9 @@ impl Loading {
         let kernel = Kernel::open().unwrap();
         let target = kernel.target_for(&object.needs()).unwrap();
         let linked = link(&object, &target).unwrap();
-        let types = kernel.load_types(linked.upload.as_ref().unwrap()).unwrap();
+        let types = kernel
+            .load_types(linked.upload.as_ref().unwrap(), None)
+            .unwrap();
         Self {
             kernel,
             linked,

@@ -38,7 +38,9 @@ fn typed() -> (Kernel, Linked) {
 
 fn locks_callbacks_and_global_functions_need_them_and_get_them() {
     let (kernel, linked) = typed();
-    let types = kernel.load_types(linked.upload.as_ref().unwrap()).unwrap();
+    let types = kernel
+        .load_types(linked.upload.as_ref().unwrap(), None)
+        .unwrap();
     let program = linked.programs.iter().find(|each| each.name == "typed");
     for types in [Some(&types), None] {
         let context = MapContext {
@@ -81,7 +83,9 @@ fn the_kernel_takes_the_types_of_every_object_here() {
 /// Keys and values of 4 bytes each, and what else a kind insists on.
 fn kinds_of_maps_that_take_types_are_those_of_the_table() {
     let (kernel, linked) = typed();
-    let types = kernel.load_types(linked.upload.as_ref().unwrap()).unwrap();
+    let types = kernel
+        .load_types(linked.upload.as_ref().unwrap(), None)
+        .unwrap();
     let context = MapContext {
         types: Some(&types),
         ..MapContext::default()

@@ -123,6 +123,7 @@ codes! {
     PROGRAM_TARGET_MISSING = "P007", NotFound, LoadProgram, "the kernel does not have what the program attaches to";
     PROGRAM_TARGET_UNNAMED = "P008", Usage, LoadProgram, "the program type attaches to something named, and nothing is named";
     BTF_REFUSED = "P009", Rejected, LoadProgram, "the kernel refused the object's types";
+    TOKEN = "P010", Permission, LoadProgram, "a BPF token could not be made";
     VERIFIER_REJECTED = "V000", Rejected, LoadProgram, "the verifier refused the program";
     NULL_NOT_TESTED = "V001", Rejected, LoadProgram, "a pointer that may be null is used before a null test";
     NOT_A_POINTER = "V002", Rejected, LoadProgram, "a number is used as an address";

@@ -14,16 +14,17 @@ mod pins;
 mod plan;
 mod slots;
 
+use std::os::fd::AsFd;
 use std::path::Path;
 
-use twinbpf_kernel::{KernelBtf, LoadContext};
+use twinbpf_kernel::{KernelBtf, LoadContext, Token};
 use twinbpf_object::link::LeftOut;
 use twinbpf_object::spec::MapIndex;
 use twinbpf_object::{
     Code, Diagnosis, Error, HoleKind, Linked, LinkedProgram, MapSpec, Object, Result,
 };
 
-use crate::engine::{Engine, inner_index, kernel_map, vm_map};
+use crate::engine::{Engine, Given, inner_index, kernel_map, vm_map};
 use crate::loaded::{LoadReport, Loaded, NotLoaded, NotLoadedReason, missing};
 use crate::program::{Program, ProgramHandle};
 use crate::raw_map::RawMap;
@@ -54,6 +55,7 @@ pub struct Loader<'a> {
     reused: Vec<(&'a str, RawMap)>,
     only: Option<Only<'a>>,
     pin_root: Option<&'a Path>,
+    token: Option<&'a Token>,
     /// The object's types in the kernel, once loading has begun.
     types: Option<KernelBtf>,
 }
@@ -74,6 +76,7 @@ impl Engine {
             reused: Vec::new(),
             only: None,
             pin_root: None,
+            token: None,
             types: None,
         }
     }
@@ -109,6 +112,12 @@ impl<'a> Loader<'a> {
     /// A map that wants to be pinned by name is `ROOT/name`, one that iproute2 shares among all objects `ROOT/globals/name`.
     pub fn pin_root(mut self, root: &'a Path) -> Self {
         self.pin_root = Some(root);
+        self
+    }
+
+    /// Hands this token over with every request, in place of privileges that the process lacks. The vm needs none.
+    pub fn token(mut self, token: &'a Token) -> Self {
+        self.token = Some(token);
         self
     }
 
@@ -169,7 +178,7 @@ impl<'a> Loader<'a> {
             let pinned = pins::open(self.engine, root, self.linked, &open)?;
             self.reused.extend(pinned);
         }
-        let types = self.engine.load_types(self.linked);
+        let types = self.engine.load_types(self.linked, self.token);
         let refused_types = types.as_ref().err().cloned();
         self.types = types.ok().flatten();
         let maps = self.create_maps(&plan);
@@ -325,7 +334,7 @@ impl<'a> Loader<'a> {
             Some(map) => Ok(map.clone()),
             None => self
                 .engine
-                .create_map_like(spec, inner, self.types.as_ref())
+                .create_map_like(spec, inner, &self.given())
                 .map_err(NotLoadedReason::Refused),
         }
     }
@@ -351,6 +360,14 @@ impl<'a> Loader<'a> {
             .map_err(NotLoadedReason::Refused)
     }
 
+    /// What goes with every request.
+    fn given(&self) -> Given<'_> {
+        Given {
+            types: self.types.as_ref(),
+            token: self.token,
+        }
+    }
+
     fn hand_over(&self, program: &LinkedProgram, maps: &[RawMap]) -> Result<Program> {
         match self.engine {
             Engine::Kernel(kernel) => {
@@ -360,6 +377,7 @@ impl<'a> Loader<'a> {
                     license: self.linked.license.as_deref(),
                     version: self.linked.version,
                     types: self.types.as_ref(),
+                    token: self.token.map(AsFd::as_fd),
                     ..LoadContext::default()
                 };
                 kernel

@@ -279,6 +279,11 @@ else\n\
         "the kernel checks an object's types before its maps and programs may refer to them, and refused these",
         "the kernel's words name the type; build it again with a recent clang",
         ""),
+    row(Code::TOKEN,
+        "a token lends privileges to a user namespace; the bpffs that was named has none to lend to this process",
+        "whoever may load BPF mounts a bpffs for the user namespace, with delegate_cmds, delegate_maps, delegate_progs and \
+         delegate_attachs; inside, `--token` names the folder where it is mounted",
+        "mount -t bpf -o delegate_cmds=any,delegate_maps=any,delegate_progs=any bpf /run/bpf"),
     row(Code::ATTACH_PERMISSION,
         "attaching here needs a capability, often CAP_NET_ADMIN or CAP_PERFMON",
         "`twinbpf doctor` says what is missing",
