@@ -131,14 +131,16 @@ impl Index {
             .into_iter()
             .map(|stretch| {
                 let first = end;
-                end += stretch.count;
+                // There are no more types than bytes of them.
+                let count = usize::try_from(stretch.count).unwrap_or(usize::MAX);
+                end = end.saturating_add(count);
                 let page = |start| Page {
                     start,
                     slots: OnceLock::new(),
                 };
                 Pages {
                     first,
-                    count: stretch.count,
+                    count,
                     pages: stretch.pages.into_iter().map(page).collect(),
                 }
             })
@@ -158,9 +160,10 @@ impl Index {
         })
     }
 
-    fn number(&self, stretch: usize, position: usize) -> Option<TypeId> {
-        let first = self.stretches.get(stretch)?.first;
-        u32::try_from(first + position).ok().map(TypeId)
+    fn number(&self, stretch: u32, position: u32) -> Option<TypeId> {
+        let stretch = usize::try_from(stretch).ok()?;
+        let first = u32::try_from(self.stretches.get(stretch)?.first).ok()?;
+        first.checked_add(position).map(TypeId)
     }
 }
 
@@ -168,6 +171,6 @@ impl Index {
 struct Nobody;
 
 impl Visit for Nobody {
-    fn visit(&mut self, _stretch: usize, _position: usize, _head: Head) {}
+    fn visit(&mut self, _stretch: u32, _position: u32, _head: Head) {}
     fn restart(&mut self) {}
 }

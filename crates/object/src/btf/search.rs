@@ -1,9 +1,7 @@
 //! Types by name, for many names in one walk.
 //!
 //! A kernel has over 100,000 names, and nearly all differ from the wanted ones in the first four bytes; so a small table
-//! tells which beginnings are wanted, and only names it lets through are read to their end.
-
-use std::collections::HashMap;
+//! tells which beginnings are wanted, and only names it lets through are compared.
 
 use super::kinds::kind;
 use super::types::{Name, Type, TypeId};
@@ -47,7 +45,8 @@ impl TypeKinds {
 /// The names that somebody looks for.
 #[derive(Debug, Clone)]
 pub struct Search<'names> {
-    positions: HashMap<&'names str, usize>,
+    /// Each with its position among the wanted ones; ascending, none twice.
+    names: Vec<(&'names str, usize)>,
     kinds: TypeKinds,
     cuts_flavours: bool,
     starts: Starts,
@@ -74,15 +73,17 @@ impl<'names> Search<'names> {
     /// Types with exactly these names. Of equal names the last counts; types without a name are never found.
     pub fn exact(names: impl IntoIterator<Item = &'names str>) -> Self {
         let names = names.into_iter().enumerate();
-        let positions: HashMap<&str, usize> = names
+        let mut names: Vec<(&str, usize)> = names
             .filter(|(_, name)| !name.is_empty())
             .map(|(position, name)| (name, position))
             .collect();
+        names.sort_unstable_by_key(|(name, position)| (*name, std::cmp::Reverse(*position)));
+        names.dedup_by_key(|(name, _)| *name);
         Self {
             kinds: TypeKinds::NAMED,
             cuts_flavours: false,
-            starts: Starts::of(positions.keys().copied()),
-            positions,
+            starts: Starts::of(&names),
+            names,
         }
     }
 
@@ -113,7 +114,7 @@ impl<'names> Search<'names> {
 
     /// What is asked, one name at a time, with its position among the wanted ones.
     pub(super) fn questions(&self) -> impl Iterator<Item = (usize, Question)> {
-        self.positions.iter().map(|(name, position)| {
+        self.names.iter().map(|(name, position)| {
             let question = Question {
                 name: (*name).into(),
                 kinds: self.kinds,
@@ -142,7 +143,40 @@ impl<'names> Search<'names> {
             true => essential_name(text),
             false => text,
         };
-        self.positions.get(wanted).copied()
+        let place = self.names.binary_search_by_key(&wanted, |(name, _)| name);
+        place
+            .ok()
+            .and_then(|place| self.names.get(place))
+            .map(|(_, position)| *position)
+    }
+
+    /// The wanted name that a name of `btf` is, which starts as `start` does. Only what might be a flavour is read to its end.
+    #[inline]
+    fn position_from(
+        &self,
+        btf: &Btf,
+        name: Name,
+        (start, rest): ([u8; 4], &[u8]),
+    ) -> Option<usize> {
+        for (wanted, position) in self
+            .starts
+            .like(start)
+            .filter_map(|place| self.names.get(place))
+        {
+            match rest.strip_prefix(wanted.as_bytes()) {
+                Some([0, ..]) if !self.cuts_flavours || essential_name(wanted) == *wanted => {
+                    return Some(*position);
+                }
+                Some([b'_', b'_', b'_', ..]) if self.cuts_flavours => {
+                    let found = self.position(btf, name);
+                    if found.is_some() {
+                        return found;
+                    }
+                }
+                _ => {}
+            }
+        }
+        None
     }
 }
 
@@ -160,14 +194,14 @@ pub(super) struct Looking<'a, 'names> {
     /// INVARIANT: less than [`MOST_WAITING`] between visits.
     waiting_count: usize,
     /// Stretch, position there, and which name.
-    seen: Vec<(usize, usize, usize)>,
+    seen: Vec<(u32, u32, usize)>,
 }
 
 /// A type of a wanted kind.
 #[derive(Debug, Clone, Copy, Default)]
 struct Waiting {
-    stretch: usize,
-    position: usize,
+    stretch: u32,
+    position: u32,
     name: u32,
 }
 
@@ -175,7 +209,7 @@ const MOST_WAITING: usize = 256;
 
 impl Visit for Looking<'_, '_> {
     #[inline]
-    fn visit(&mut self, stretch: usize, position: usize, head: Head) {
+    fn visit(&mut self, stretch: u32, position: u32, head: Head) {
         if let Some(next) = self.waiting.get_mut(self.waiting_count) {
             *next = Waiting {
                 stretch,
@@ -198,26 +232,31 @@ impl Visit for Looking<'_, '_> {
 impl Looking<'_, '_> {
     fn look_at_names(&mut self) {
         for each in self.waiting.iter().take(self.waiting_count) {
-            if self.may_want(each.name)
-                && let Some(name) = self.search.position(self.btf, Name(each.name))
-            {
+            if let Some(name) = self.wanted(each.name) {
                 self.seen.push((each.stretch, each.position, name));
             }
         }
         self.waiting_count = 0;
     }
 
-    /// Whether a name starts as a wanted one does. Names of the base and the last name of all are always looked at.
+    /// Which wanted name this is. Names of the base and the last name of all are looked at whatever they start with.
     #[inline]
-    fn may_want(&self, name: u32) -> bool {
+    fn wanted(&self, name: u32) -> Option<usize> {
         let at = usize::try_from(name).unwrap_or(usize::MAX);
         let own = at.checked_sub(self.names_start);
-        let start = own.and_then(|at| self.names.get(at..)?.first_chunk());
-        start.is_none_or(|start| self.search.starts.have(*start))
+        let rest = own.and_then(|at| self.names.get(at..)).unwrap_or_default();
+        let Some(start) = rest.first_chunk() else {
+            return self.search.position(self.btf, Name(name));
+        };
+        if !self.search.starts.have(*start) {
+            return None;
+        }
+        self.search
+            .position_from(self.btf, Name(name), (*start, rest))
     }
 
     /// What was found, by number.
-    pub(super) fn hits(mut self, number: impl Fn(usize, usize) -> Option<TypeId>) -> Vec<Hit> {
+    pub(super) fn hits(mut self, number: impl Fn(u32, u32) -> Option<TypeId>) -> Vec<Hit> {
         self.look_at_names();
         let mut hits: Vec<Hit> = self
             .seen
@@ -232,27 +271,31 @@ impl Looking<'_, '_> {
     }
 }
 
-/// The first four bytes of the wanted names, as a set that may say yes in vain.
+/// The first four bytes of the wanted names: as a set that may say yes in vain, and each with its name.
 #[derive(Debug, Clone)]
-struct Starts(Box<[u64; STARTS / 64]>);
+struct Starts {
+    set: Box<[u64; STARTS / 64]>,
+    /// Ascending; the place is that of the name.
+    all: Vec<([u8; 4], usize)>,
+}
 
 const STARTS: usize = 1 << 13;
 
 impl Starts {
-    fn of<'a>(names: impl Iterator<Item = &'a str>) -> Self {
-        let mut starts = Self(Box::new([0; STARTS / 64]));
-        for name in names {
-            // A shorter name ends, or goes on with the underscores of a flavour.
-            for filler in [b"\0\0\0\0", b"____"] {
-                let mut start = *filler;
-                start
-                    .iter_mut()
-                    .zip(name.bytes())
-                    .for_each(|(to, byte)| *to = byte);
+    fn of(names: &[(&str, usize)]) -> Self {
+        let mut starts = Self {
+            set: Box::new([0; STARTS / 64]),
+            all: Vec::with_capacity(names.len()),
+        };
+        for (place, (name, _)) in names.iter().enumerate() {
+            for start in starts_of(name) {
                 let position = position(start);
-                starts.0[position / 64] |= 1 << (position % 64);
+                starts.set[position / 64] |= 1 << (position % 64);
+                starts.all.push((start, place));
             }
         }
+        starts.all.sort_unstable();
+        starts.all.dedup();
         starts
     }
 
@@ -260,8 +303,28 @@ impl Starts {
     #[inline]
     fn have(&self, start: [u8; 4]) -> bool {
         let position = position(until_nul(start));
-        self.0[position / 64] >> (position % 64) & 1 != 0
+        self.set[position / 64] >> (position % 64) & 1 != 0
     }
+
+    /// The places of the names that start like this.
+    #[inline]
+    fn like(&self, start: [u8; 4]) -> impl Iterator<Item = usize> {
+        let start = until_nul(start);
+        let first = self.all.partition_point(|(other, _)| *other < start);
+        let rest = self.all.get(first..).unwrap_or_default().iter();
+        rest.take_while(move |(other, _)| *other == start)
+            .map(|(_, place)| *place)
+    }
+}
+
+/// What types with this name may start with: a name of less than four bytes ends, or goes on with the underscores of a
+/// flavour.
+fn starts_of(name: &str) -> [[u8; 4]; 2] {
+    [*b"\0\0\0\0", *b"____"].map(|mut start| {
+        let bytes = start.iter_mut().zip(name.bytes());
+        bytes.for_each(|(to, byte)| *to = byte);
+        start
+    })
 }
 
 /// The bytes before the first NUL; those after it become NUL too.

@@ -17,6 +17,8 @@ use crate::bytes::{ByteOrder, u32_at};
 /// Of so many types the place of the first is kept; the others are a short walk away.
 pub(super) const PAGE_TYPES: usize = 32;
 
+const FIRST_OF_PAGE: u32 = PAGE_TYPES as u32;
+
 /// Walks at once.
 const LANES: usize = 16;
 /// Fewest bytes of types for which several walks are worth their start.
@@ -63,7 +65,7 @@ impl Head {
 #[derive(Debug)]
 pub(super) struct Stretch {
     /// How many types.
-    pub(super) count: usize,
+    pub(super) count: u32,
     /// Where every [`PAGE_TYPES`]th of them starts, from the first on.
     pub(super) pages: Vec<u32>,
     at: usize,
@@ -93,7 +95,7 @@ pub(super) fn walk<V: Visit>(
 /// Who is shown types.
 pub(super) trait Visit {
     /// A type, in which stretch, and its position there.
-    fn visit(&mut self, stretch: usize, position: usize, head: Head);
+    fn visit(&mut self, stretch: u32, position: u32, head: Head);
     /// What was shown were no types.
     fn restart(&mut self);
 }
@@ -133,7 +135,7 @@ fn walk_in<V: Visit>(
     let mut is_moving = true;
     while is_moving {
         is_moving = false;
-        for (number, stretch) in stretches.iter_mut().enumerate() {
+        for (number, stretch) in (0..).zip(stretches.iter_mut()) {
             if stretch.at >= stretch.end {
                 continue;
             }
@@ -142,7 +144,7 @@ fn walk_in<V: Visit>(
                 continue;
             };
             is_moving = true;
-            if stretch.count % PAGE_TYPES == 0 {
+            if stretch.count % FIRST_OF_PAGE == 0 {
                 // The header gives the length of the types as `u32`.
                 stretch
                     .pages
