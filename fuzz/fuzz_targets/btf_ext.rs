@@ -32,7 +32,7 @@ fuzz_target!(|bytes: &[u8]| {
             let types = &HOST.types;
             let _either_is_fine = (
                 ext.functions(types),
-                ext.lines(types),
+                ext.lines(types, |_| Ok(())),
                 ext.relocations(types),
             );
         }

@@ -38,6 +38,17 @@ pub struct Placed<T> {
     pub record: T,
 }
 
+impl Placed<()> {
+    /// The same place with what is said about it.
+    fn with<T>(self, record: T) -> Placed<T> {
+        Placed {
+            section: self.section,
+            offset: self.offset,
+            record,
+        }
+    }
+}
+
 /// A source line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LineRecord {
@@ -197,19 +208,24 @@ impl<'data> Ext<'data> {
         })
     }
 
-    /// The source lines.
+    /// Shows the source lines one by one: there may be as many as instructions.
     ///
     /// # Errors
     ///
-    /// Code O013 with the offset.
-    pub fn lines(&self, btf: &Btf) -> Result<Vec<Placed<LineRecord>>> {
-        self.records(self.lines, btf, |[file, text, place], at| {
-            Ok(LineRecord {
+    /// Code O013 with the offset, or what `each` says.
+    pub fn lines(
+        &self,
+        btf: &Btf,
+        mut each: impl FnMut(Placed<LineRecord>) -> Result<()>,
+    ) -> Result<()> {
+        self.each_record(self.lines, btf, |placed, [file, text, place], at| {
+            let record = LineRecord {
                 file: known_name(btf, Name(file), at)?,
                 text: known_name(btf, Name(text), at)?,
                 line: place >> COLUMN_BITS,
                 column: place & ((1 << COLUMN_BITS) - 1),
-            })
+            };
+            each(placed.with(record))
         })
     }
 
@@ -238,8 +254,22 @@ impl<'data> Ext<'data> {
         make: impl Fn([u32; N], u64) -> Result<T>,
     ) -> Result<Vec<Placed<T>>> {
         let mut found = Vec::new();
+        self.each_record(part, btf, |placed, words, at| {
+            found.push(placed.with(make(words, at)?));
+            Ok(())
+        })?;
+        Ok(found)
+    }
+
+    /// Shows the records of a part: where each belongs, its `N` words, and where it stands.
+    fn each_record<const N: usize>(
+        &self,
+        part: Part,
+        btf: &Btf,
+        mut each: impl FnMut(Placed<()>, [u32; N], u64) -> Result<()>,
+    ) -> Result<()> {
         if part.length == 0 {
-            return Ok(found);
+            return Ok(());
         }
         let mut cursor = self.cursor(part)?;
         let at = cursor.at();
@@ -261,14 +291,19 @@ impl<'data> Ext<'data> {
                 // INVARIANT: the record has at least `N + 1` words, as checked above.
                 let word =
                     |position: usize| u32_at(record, position * 4, self.order).unwrap_or_default();
-                found.push(Placed {
+                let placed = Placed {
                     section,
                     offset: word(0),
-                    record: make(std::array::from_fn(|position| word(position + 1)), at)?,
-                });
+                    record: (),
+                };
+                each(
+                    placed,
+                    std::array::from_fn(|position| word(position + 1)),
+                    at,
+                )?;
             }
         }
-        Ok(found)
+        Ok(())
     }
 
     fn cursor(&self, part: Part) -> Result<Cursor<'data>> {

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use crate::btf::{Btf, Ext, Placed};
+use crate::btf::{Btf, Ext, Name, Placed};
 use crate::diagnosis::{Code as ErrorCode, Diagnosis, Error, Result};
 use crate::elf::{Elf, Section};
 use crate::insn::InsnIndex;
@@ -48,6 +48,7 @@ pub(super) fn read(
         elf,
         btf: &btf,
         code,
+        last: None,
     };
     placing.relocations(&ext)?;
     if let Err(error) = placing.information(&ext) {
@@ -68,6 +69,8 @@ struct Placing<'a, 'data> {
     elf: &'a Elf<'data>,
     btf: &'a Btf,
     code: &'a mut Code,
+    /// The section that the last record was about; nearly always the next one is too.
+    last: Option<(Name, &'a Section<'data>)>,
 }
 
 impl Placing<'_, '_> {
@@ -87,7 +90,7 @@ impl Placing<'_, '_> {
                 .push(relocation);
         }
         for function in &mut self.code.functions {
-            function.type_relocations.sort_by_key(|each| each.at);
+            sort_by_instruction(&mut function.type_relocations, |each| each.at);
             if let Some(pair) = function
                 .type_relocations
                 .windows(2)
@@ -110,16 +113,17 @@ impl Placing<'_, '_> {
                 self.code.functions[function.0].type_id = Some(placed.record);
             }
         }
-        for placed in ext.lines(self.btf)? {
+        ext.lines(self.btf, |placed| {
             if let Some((function, at)) = self.place(&placed)? {
                 let line = placed.record;
                 self.code.functions[function.0]
                     .lines
                     .push(LineInfo { at, line });
             }
-        }
+            Ok(())
+        })?;
         for function in &mut self.code.functions {
-            function.lines.sort_by_key(|each| each.at);
+            sort_by_instruction(&mut function.lines, |each| each.at);
             // Of several for one instruction the first is the statement that the others are part of.
             function.lines.dedup_by_key(|each| each.at);
         }
@@ -134,8 +138,8 @@ impl Placing<'_, '_> {
     }
 
     /// The instruction that a record is about; nothing if it is in code that belongs to no function and was left out.
-    fn place<T>(&self, placed: &Placed<T>) -> Result<Option<(FunctionIndex, InsnIndex)>> {
-        let section = self.section(placed)?;
+    fn place<T>(&mut self, placed: &Placed<T>) -> Result<Option<(FunctionIndex, InsnIndex)>> {
+        let section = self.section(placed.section)?;
         let offset = u64::from(placed.offset);
         if offset >= section.size || !offset.is_multiple_of(super::code::slot_bytes()) {
             let message = format!(
@@ -146,15 +150,29 @@ impl Placing<'_, '_> {
         }
         Ok(self.code.containing(section.index, offset))
     }
+}
 
-    fn section<T>(&self, placed: &Placed<T>) -> Result<&Section<'_>> {
-        let name = self.btf.text(placed.section);
-        self.elf.section_named(name).ok_or_else(|| {
-            malformed(
-                0,
-                format!("records are about section `{name}`, which is not there"),
-            )
-        })
+impl<'a, 'data> Placing<'a, 'data> {
+    fn section(&mut self, name: Name) -> Result<&'a Section<'data>> {
+        if let Some((last, section)) = self.last
+            && last == name
+        {
+            return Ok(section);
+        }
+        let text = self.btf.text(name);
+        let section = self.elf.section_named(text).ok_or_else(|| {
+            let message = format!("records are about section `{text}`, which is not there");
+            malformed(0, message)
+        })?;
+        self.last = Some((name, section));
+        Ok(section)
+    }
+}
+
+/// Compilers write records in the order of the instructions; then nothing is to be done, and no room for sorting needed.
+fn sort_by_instruction<T>(records: &mut [T], at: impl Fn(&T) -> InsnIndex) {
+    if !records.is_sorted_by_key(&at) {
+        records.sort_by_key(at);
     }
 }
 
