@@ -8,7 +8,8 @@ use twinbpf::{Code, Diagnosis, Errno, Error, ErrorKind, Object, Result};
 
 /// Reads and parses a file; errors name it.
 pub(crate) fn read(path: &Path) -> Result<Object> {
-    let object = bytes(path).and_then(|bytes| Object::parse(&bytes));
+    let bytes = twinbpf::read_object_file(path).map_err(|error| unreadable(&error));
+    let object = bytes.and_then(|bytes| Object::parse(&bytes));
     object.map_err(|error| error.in_file(path.display().to_string()))
 }
 

@@ -27,6 +27,7 @@ pub mod value;
 
 pub use abi::{AttachKind, Errno, MapKind, ProgramKind};
 pub use diagnosis::{Code, Diagnosis, Error, ErrorKind, Result};
+pub use elf::read_without_debugging;
 pub use hook::Hook;
 pub use insn::{Insn, InsnIndex};
 pub use link::{Hole, HoleKind, Linked, LinkedProgram, Target, link, link_each};

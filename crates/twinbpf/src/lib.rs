@@ -32,7 +32,7 @@
 //! // Not run here: it takes root to load into the kernel.
 //! use twinbpf::{Engine, Hook, Object};
 //!
-//! let object = Object::parse(&std::fs::read("examples/sockex1/sockex1.bpf.o")?)?;
+//! let object = Object::parse(&twinbpf::read_object_file("examples/sockex1/sockex1.bpf.o".as_ref())?)?;
 //! let loaded = Engine::kernel()?.load_object(&object)?;
 //! let counts = loaded.map::<u32, u64>("my_map")?;
 //! let link = loaded.program("count_outgoing")?.attach(&Hook::socket("lo"))?;
@@ -56,6 +56,7 @@ mod map_error;
 mod map_info;
 mod map_value;
 mod namespace;
+mod object_file;
 mod plain_value;
 mod program;
 mod raw_map;
@@ -76,6 +77,7 @@ pub use map::{Entries, Map};
 pub use map_info::MapInfo;
 pub use map_value::{MapValue, PerCpu, StoredValue};
 pub use namespace::PrivateNetwork;
+pub use object_file::read_object_file;
 pub use plain_value::PlainValue;
 pub use program::Program;
 pub use raw_map::{RawMap, UpdateMode};

@@ -8,12 +8,14 @@
 
 mod any;
 mod identify;
+mod sparse;
 mod tables;
 
 use crate::bytes::ByteOrder;
 use crate::diagnosis::Result;
 
 pub(crate) use any::section_of_any;
+pub use sparse::read_without_debugging;
 
 /// Position of a section in the section header table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
