@@ -36,6 +36,13 @@ __u64 raw_runs = 0;
 __u64 raw_cookie = 0;
 __u64 typed_runs = 0;
 __u64 typed_cookie = 0;
+__u64 point_runs = 0;
+__u64 point_cookie = 0;
+__u64 kernel_runs = 0;
+__u64 user_runs = 0;
+__u64 user_cookie = 0;
+__u64 return_runs = 0;
+__u64 sample_runs = 0;
 
 static __attribute__((always_inline)) void count(__u64 *runs)
 {
@@ -189,6 +196,52 @@ int typed(void *context)
 		count(&typed_runs);
 		typed_cookie = bpf_get_attach_cookie(context);
 	}
+	return 0;
+}
+
+SEC("tp/raw_syscalls/sys_enter")
+int point(void *context)
+{
+	if (is_ours()) {
+		count(&point_runs);
+		point_cookie = bpf_get_attach_cookie(context);
+	}
+	return 0;
+}
+
+SEC("kprobe/do_nanosleep")
+int kernel_function(void *context)
+{
+	(void)context;
+	if (is_ours())
+		count(&kernel_runs);
+	return 0;
+}
+
+SEC("uprobe/libc.so.6:getppid")
+int user_function(void *context)
+{
+	if (is_ours()) {
+		count(&user_runs);
+		user_cookie = bpf_get_attach_cookie(context);
+	}
+	return 0;
+}
+
+SEC("uretprobe/libc.so.6:getppid")
+int user_return(void *context)
+{
+	(void)context;
+	if (is_ours())
+		count(&return_runs);
+	return 0;
+}
+
+SEC("perf_event")
+int samples(void *context)
+{
+	(void)context;
+	count(&sample_runs);
 	return 0;
 }
 

@@ -501,9 +501,9 @@ mod link;
 
 pub use link::LINK_LAYOUTS;
 pub(crate) use link::{
-    ARM_BYTES, Arm, IterCreate, IterateCgroups, IterateMap, IterateTasks, IteratorArm, LinkCreate,
-    LinkDetach, LinkInfoReply, LinkUpdate, NetfilterArm, OrderedArm, RawTracepointOpen, TracingArm,
-    link_type, perf_event_type,
+    ARM_BYTES, Arm, CookieArm, IterCreate, IterateCgroups, IterateMap, IterateTasks, IteratorArm,
+    LinkCreate, LinkDetach, LinkInfoReply, LinkUpdate, NetfilterArm, OrderedArm,
+    PerfEventAttributes, RawTracepointOpen, TracingArm, link_type, perf_event_type,
 };
 
 /// Every request and reply whose layout the kernel shares; those about links are in [`LINK_LAYOUTS`].

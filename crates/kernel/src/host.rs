@@ -180,6 +180,7 @@ pub(crate) const TYPES: &str = "/sys/kernel/btf/vmlinux";
 const MODULES: &str = "/sys/kernel/btf";
 /// A configuration has some 300 KiB.
 const MOST_BYTES: u64 = 16 << 20;
+const ONLINE: &str = "/sys/devices/system/cpu/online";
 const POSSIBLE: &str = "/sys/devices/system/cpu/possible";
 
 /// `6.18.44-amd64` as `KERNEL_VERSION(6, 18, 44)`; the kernel itself stops counting sublevels at 255.
@@ -191,12 +192,39 @@ fn parse_release(release: &str) -> u32 {
     next() << 16 | next() << 8 | next()
 }
 
+/// The CPUs that are on now.
+///
+/// # Errors
+///
+/// If the kernel's list cannot be read.
+pub(crate) fn online_cpus() -> Result<Vec<u32>> {
+    let list = std::fs::read_to_string(ONLINE).ok();
+    let ranges = list.and_then(|list| cpu_ranges(&list).collect::<Option<Vec<_>>>());
+    match ranges {
+        Some(ranges) => Ok(ranges
+            .into_iter()
+            .flat_map(|(first, last)| first..=last)
+            .collect()),
+        None => {
+            let message = format!("{ONLINE} does not say which CPUs are on");
+            Err(Diagnosis::new(Code::HOST_IO, message).into())
+        }
+    }
+}
+
+/// The first and last number of each part of a list such as `0-3,8`; `None` for what is no part of one.
+fn cpu_ranges(list: &str) -> impl Iterator<Item = Option<(u32, u32)>> {
+    list.trim().split(',').map(|range| {
+        let (first, last) = range.split_once('-').unwrap_or((range, range));
+        Some((first.parse().ok()?, last.parse().ok()?))
+    })
+}
+
 /// Counts the CPUs of a list such as `0-3,8`.
 fn parse_cpu_list(list: &str) -> Option<u32> {
     let mut count: u32 = 0;
-    for range in list.trim().split(',') {
-        let (first, last) = range.split_once('-').unwrap_or((range, range));
-        let (first, last): (u32, u32) = (first.parse().ok()?, last.parse().ok()?);
+    for range in cpu_ranges(list) {
+        let (first, last) = range?;
         count = count.checked_add(last.checked_sub(first)?.checked_add(1)?)?;
     }
     Some(count)

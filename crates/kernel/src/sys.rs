@@ -8,8 +8,10 @@
 )]
 
 mod link;
+mod perf;
 
 pub(crate) use link::*;
+pub(crate) use perf::*;
 
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};

@@ -5,7 +5,7 @@
 //! (`kernel`, `linux-6.18`, `userns`, `clang`, separated by commas), the same case fails instead.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 
 use libtest_mimic::{Arguments, Failed, Trial};
@@ -23,6 +23,10 @@ pub enum Need {
     Network,
     /// Cgroups of version 2 that may be made.
     Cgroups,
+    /// A kernel that shows its tracepoints.
+    Tracefs,
+    /// A kernel with probes of its own functions.
+    Kprobes,
     /// A kernel that keeps `bpf(2)` from ordinary users, so that missing privileges can be seen.
     ClosedBpf,
     /// Linux 6.18 with pages of 4 KiB, where the rules of maps were observed.
@@ -109,6 +113,8 @@ impl Need {
             | Self::Network
             | Self::Cgroups
             | Self::ClosedBpf => "kernel",
+            Self::Tracefs => "tracefs",
+            Self::Kprobes => "kprobes",
             Self::Linux618 => "linux-6.18",
             Self::UserNamespaces => "userns",
             Self::Clang => "clang",
@@ -142,6 +148,14 @@ impl Need {
                 let is_root = effective_capabilities() & SYS_ADMIN != 0;
                 (cgroup_root().is_none() || !is_root)
                     .then(|| "needs root and cgroups of version 2".to_owned())
+            }
+            Self::Tracefs => {
+                let is_mounted = Path::new("/sys/kernel/tracing/events").is_dir();
+                (!is_mounted).then(|| "needs a tracefs at /sys/kernel/tracing".to_owned())
+            }
+            Self::Kprobes => {
+                let has_kprobes = Path::new("/sys/bus/event_source/devices/kprobe").is_dir();
+                (!has_kprobes).then(|| "needs CONFIG_KPROBE_EVENTS".to_owned())
             }
             Self::ClosedBpf => {
                 let setting = std::fs::read_to_string("/proc/sys/kernel/unprivileged_bpf_disabled")

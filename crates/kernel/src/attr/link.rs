@@ -37,6 +37,7 @@ pub(crate) const ARM_BYTES: usize = 48;
 pub(crate) enum Arm {
     /// All zero.
     None,
+    Cookie(CookieArm),
     Tracing(TracingArm),
     Netfilter(NetfilterArm),
     Ordered(OrderedArm),
@@ -47,11 +48,19 @@ impl Arm {
     pub(crate) fn bytes(&self) -> &[u8] {
         match self {
             Self::None => &[],
+            Self::Cookie(arm) => arm.as_bytes(),
             Self::Tracing(arm) => arm.as_bytes(),
             Self::Netfilter(arm) => arm.as_bytes(),
             Self::Ordered(arm) => arm.as_bytes(),
         }
     }
+}
+
+/// Of links to perf events.
+#[derive(Debug, Clone, Copy, Default, IntoBytes, Immutable)]
+#[repr(C)]
+pub(crate) struct CookieArm {
+    pub(crate) bpf_cookie: u64,
 }
 
 /// Of links to what a program was verified for.
@@ -171,6 +180,33 @@ const _: () = {
     assert!(size_of::<RawTracepointOpen>() == 24);
 };
 
+/// `struct perf_event_attr` as far as its second published size, which every kernel with BPF knows.
+#[derive(Debug, Clone, Copy, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub(crate) struct PerfEventAttributes {
+    pub(crate) event_type: u32,
+    pub(crate) size: u32,
+    pub(crate) config: u64,
+    /// Counts between two samples, or samples a second; a flag says which.
+    pub(crate) sample_period: u64,
+    pub(crate) sample_type: u64,
+    pub(crate) read_format: u64,
+    /// Bit fields, the first lowest.
+    pub(crate) flags: u64,
+    pub(crate) wakeup_events: u32,
+    pub(crate) bp_type: u32,
+    /// Of places in code, the address of a name.
+    pub(crate) config1: u64,
+    /// Of places in code, the offset.
+    pub(crate) config2: u64,
+}
+
+const _: () = {
+    assert!(size_of::<PerfEventAttributes>() == 72);
+    assert!(offset_of!(PerfEventAttributes, flags) == 40);
+    assert!(offset_of!(PerfEventAttributes, config1) == 56);
+};
+
 /// The answer about a link (`struct bpf_link_info`): a head of 16 bytes, and 48 bytes whose meaning the sort of link decides.
 /// Where these have addresses, they are set before asking.
 #[derive(Debug, Clone, Copy, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
@@ -237,6 +273,10 @@ impl LinkInfoReply {
 pub const LINK_LAYOUTS: &[Layout] = &[
     layout!("" &["", "", "attach_type", "flags", ""], LinkCreate:
         attach_type = "attach_type", flags = "flags"),
+    layout!("" &["bpf_cookie"], CookieArm: bpf_cookie = "bpf_cookie"),
+    layout!("perf_event_attr" &["type", "size"], PerfEventAttributes:
+        event_type = "type", size = "size", config = "config", sample_type = "sample_type",
+        read_format = "read_format"),
     layout!("" &["target_btf_id", "cookie"], TracingArm:
         target_btf_id = "target_btf_id", cookie = "cookie"),
     layout!("" &["pf", "hooknum", "priority", "flags"], NetfilterArm:

@@ -9,7 +9,9 @@
 //! A link is a descriptor of its own: the program runs as long as somebody holds it, or a pin does. What the kernel says
 //! about links, ours and others', is in `info.rs`.
 
+mod code_file;
 mod info;
+mod perf;
 mod refusal;
 mod request;
 
@@ -26,7 +28,11 @@ use crate::{pin, sys};
 /// A program at a hook. Dropping it detaches, unless it is pinned or somebody else holds the same link.
 #[derive(Debug)]
 #[must_use = "dropping the link detaches the program"]
-pub struct KernelLink(OwnedFd);
+pub struct KernelLink {
+    fd: OwnedFd,
+    /// A counter on several CPUs is as many links.
+    others: Vec<OwnedFd>,
+}
 
 impl KernelLink {
     /// Attaches a program. Names and interfaces are those of this thread's namespaces.
@@ -41,8 +47,15 @@ impl KernelLink {
             Err(refusal::wrong_kind(program, hook))
         };
         attached
-            .map(Self)
+            .map(|(fd, others)| Self { fd, others })
             .map_err(|error| error.map(|diagnosis| diagnosis.in_program(program.name())))
+    }
+
+    fn one(fd: OwnedFd) -> Self {
+        Self {
+            fd,
+            others: Vec::new(),
+        }
     }
 
     /// The link with this name in a bpffs; `None` if the name is free.
@@ -52,7 +65,7 @@ impl KernelLink {
     /// If the name belongs to a map or program, or a privilege is missing.
     pub fn open_pinned(path: &Path) -> Result<Option<Self>> {
         match sys::object_get(&pin::c_path(path)?) {
-            Ok(fd) if is_link(fd.as_fd()) => Ok(Some(Self(fd))),
+            Ok(fd) if is_link(fd.as_fd()) => Ok(Some(Self::one(fd))),
             Ok(_) => Err(refusal::no_link_at(path, Errno::EINVAL)),
             Err(Errno::ENOENT) => Ok(None),
             Err(errno) => Err(refusal::no_link_at(path, errno)),
@@ -66,7 +79,7 @@ impl KernelLink {
     /// If a privilege is missing.
     pub fn by_id(id: u32) -> Result<Option<Self>> {
         match sys::by_id(sys::Numbered::Link, id) {
-            Ok(fd) => Ok(Some(Self(fd))),
+            Ok(fd) => Ok(Some(Self::one(fd))),
             Err(Errno::ENOENT) => Ok(None),
             Err(errno) => Err(refusal::not_listed(errno)),
         }
@@ -76,8 +89,11 @@ impl KernelLink {
     ///
     /// # Errors
     ///
-    /// As [`KernelMap::pin`](crate::KernelMap::pin).
+    /// As [`KernelMap::pin`](crate::KernelMap::pin); or if it is a counter on several CPUs, which are as many links.
     pub fn pin(&self, path: &Path) -> Result<()> {
+        if !self.others.is_empty() {
+            return Err(refusal::several_links());
+        }
         pin::pin(self.as_fd(), path)
     }
 
@@ -89,7 +105,10 @@ impl KernelLink {
     ///
     /// Code A008 if another program is there; or if links of this sort, or programs of this kind, cannot be exchanged.
     pub fn update(&self, new: &KernelProgram, expected: Option<&KernelProgram>) -> Result<()> {
-        let updated = sys::link_update(self.as_fd(), new.as_fd(), expected.map(AsFd::as_fd));
+        let mut links = std::iter::once(&self.fd).chain(&self.others);
+        let updated = links.try_for_each(|link| {
+            sys::link_update(link.as_fd(), new.as_fd(), expected.map(AsFd::as_fd))
+        });
         updated.map_err(|errno| {
             refusal::not_updated(errno, expected).map(|diagnosis| diagnosis.in_program(new.name()))
         })
@@ -101,7 +120,10 @@ impl KernelLink {
     ///
     /// If links of this sort end only with their last holder.
     pub fn detach(&self) -> Result<()> {
-        sys::link_detach(self.as_fd()).map_err(refusal::not_detached)
+        let mut links = std::iter::once(&self.fd).chain(&self.others);
+        links
+            .try_for_each(|link| sys::link_detach(link.as_fd()))
+            .map_err(refusal::not_detached)
     }
 
     /// What the kernel says about the link.
@@ -126,7 +148,7 @@ impl KernelLink {
 
 impl AsFd for KernelLink {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
+        self.fd.as_fd()
     }
 }
 

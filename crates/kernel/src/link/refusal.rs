@@ -86,6 +86,89 @@ pub(super) fn no_tracepoint(name: &str) -> Error {
     .into()
 }
 
+/// There is no function with this name that could be probed.
+pub(super) fn no_function(name: &str, errno: Errno) -> Error {
+    let message = format!("the kernel has no function `{name}` that can be probed there");
+    let diagnosis = Diagnosis::new(Code::ATTACH_TARGET, message).errno(errno);
+    let types = host::types().ok().flatten();
+    let near = types.as_ref().and_then(|types| {
+        let names = types
+            .iter()
+            .filter(|(_, found)| matches!(found, Type::Function(_)))
+            .map(|(id, _)| types.name_of(id));
+        nearest_name(name, names)
+    });
+    match near {
+        Some(near) => diagnosis.help(format!("did you mean `{near}`?")),
+        None => diagnosis
+            .help("functions that were compiled into others, and those of modules not loaded, are not there"),
+    }
+    .into()
+}
+
+/// The kernel's sort of event is missing as a whole.
+pub(super) fn no_unit(name: &str) -> Error {
+    let option = format!("CONFIG_{}_EVENTS", name.to_ascii_uppercase());
+    let message = format!("this kernel has no {name} events");
+    Diagnosis::new(Code::ATTACH_UNSUPPORTED, message)
+        .help(format!(
+            "it takes Linux 4.17 or later, built with {option}, and sysfs on /sys"
+        ))
+        .into()
+}
+
+pub(super) fn no_process(id: u32) -> Error {
+    let message = format!("there is no process, thread or CPU {id}");
+    Diagnosis::new(Code::ATTACH_TARGET, message)
+        .errno(Errno::ESRCH)
+        .into()
+}
+
+pub(super) fn not_in_file(path: &Path, place: &str) -> Error {
+    let message = format!("{} has no place `{place}`", path.display());
+    Diagnosis::new(Code::ATTACH_TARGET, message).into()
+}
+
+pub(super) fn several_links() -> Error {
+    let message = "a counter on several CPUs is as many links, which one name cannot hold";
+    Diagnosis::new(Code::ATTACH_UNSUPPORTED, message)
+        .help("attach to one CPU at a time, as in perf_event:cpu-clock@cpu=0")
+        .into()
+}
+
+pub(super) fn no_tracing_folder() -> Error {
+    let message = "the kernel's tracepoints cannot be looked up: no tracefs is mounted";
+    Diagnosis::new(Code::ATTACH_UNSUPPORTED, message)
+        .help("mount it: sudo mount -t tracefs none /sys/kernel/tracing")
+        .into()
+}
+
+/// There is no tracepoint with this name; the folder knows those that there are.
+pub(super) fn no_such_tracepoint(folder: &Path, category: &str, name: &str) -> Error {
+    let names = |folder: &Path| -> Vec<String> {
+        let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+        entries
+            .map(|entry| entry.file_name().to_string_lossy().into_owned())
+            .collect()
+    };
+    let events = folder.join("events");
+    let in_category = names(&events.join(category));
+    let near = if in_category.is_empty() {
+        nearest_name(category, names(&events).iter().map(String::as_str))
+            .map(|near| format!("{near}/{name}"))
+    } else {
+        nearest_name(name, in_category.iter().map(String::as_str))
+            .map(|near| format!("{category}/{near}"))
+    };
+    let message = format!("the kernel has no tracepoint `{category}/{name}`");
+    let diagnosis = Diagnosis::new(Code::ATTACH_TARGET, message);
+    match near {
+        Some(near) => diagnosis.help(format!("did you mean `{near}`?")),
+        None => diagnosis.fact("tracepoints are listed in", events.display()),
+    }
+    .into()
+}
+
 /// Why a link was not made.
 pub(super) fn refused(program: &KernelProgram, hook: &Hook, errno: Errno) -> Error {
     let diagnosis = match (hook, errno) {
@@ -95,6 +178,11 @@ pub(super) fn refused(program: &KernelProgram, hook: &Hook, errno: Errno) -> Err
         (Hook::Tc(_) | Hook::Cgroup(_), Errno::ENOENT | Errno::EBADF | Errno::ESRCH) => {
             changed("the neighbour named for the order is not at the hook")
         }
+        (Hook::PerfEvent(_), Errno::ENOENT | Errno::ENODEV | Errno::EOPNOTSUPP) => Diagnosis::new(
+            Code::ATTACH_UNSUPPORTED,
+            "this machine does not count that; virtual ones often lack the counters of the processor",
+        )
+        .help("cpu-clock and the others of the kernel are everywhere"),
         (_, Errno::ENOSPC | Errno::E2BIG | Errno::ERANGE) => {
             Diagnosis::new(Code::ATTACH, "the hook has no room for another program")
                 .kind(ErrorKind::Limit)
@@ -202,9 +290,13 @@ pub(super) fn no_link_at(path: &Path, errno: Errno) -> Error {
 
 fn not_permitted(hook: &Hook) -> Diagnosis {
     let needed: &[Capability] = match hook {
-        Hook::Tracing { .. } | Hook::RawTracepoint { .. } | Hook::Iterator(_) => {
-            &[Capability::Bpf, Capability::Perfmon]
-        }
+        Hook::Tracing { .. }
+        | Hook::RawTracepoint { .. }
+        | Hook::Tracepoint { .. }
+        | Hook::Kprobe(_)
+        | Hook::Uprobe(_)
+        | Hook::PerfEvent(_)
+        | Hook::Iterator(_) => &[Capability::Bpf, Capability::Perfmon],
         _ => &[Capability::Bpf, Capability::NetAdmin],
     };
     let message = format!("attaching to {hook} was refused");
@@ -255,6 +347,7 @@ fn since(hook: &Hook) -> &'static str {
         Hook::Netfilter(_) => "6.4",
         Hook::Tracing { .. } => "5.5",
         Hook::RawTracepoint { .. } => "4.17",
+        Hook::Tracepoint { .. } | Hook::Kprobe(_) | Hook::Uprobe(_) | Hook::PerfEvent(_) => "5.15",
         _ => "0",
     }
 }

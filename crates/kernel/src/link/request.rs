@@ -11,7 +11,7 @@ use twinbpf_object::hook::{
 };
 use twinbpf_object::{AttachKind, Code, Diagnosis, Errno, Hook, ProgramKind, Result};
 
-use super::{in_place, refusal};
+use super::{in_place, perf, refusal};
 use crate::attr::{
     Arm, IterateCgroups, IterateMap, IterateTasks, LinkCreate, NetfilterArm, OrderedArm,
     TracingArm, fd_number,
@@ -24,7 +24,8 @@ use crate::{device, map_fd, sys};
 /// # Errors
 ///
 /// If the place does not exist, or the kernel refuses.
-pub(super) fn attach(program: &KernelProgram, hook: &Hook) -> Result<OwnedFd> {
+pub(super) fn attach(program: &KernelProgram, hook: &Hook) -> Result<(OwnedFd, Vec<OwnedFd>)> {
+    let refused = |errno| in_place(refusal::refused(program, hook, errno), hook);
     let made = match hook {
         Hook::Xdp(hook) => xdp(program, hook)?,
         Hook::Tc(hook) => tc(program, hook)?,
@@ -33,10 +34,24 @@ pub(super) fn attach(program: &KernelProgram, hook: &Hook) -> Result<OwnedFd> {
         Hook::Netfilter(hook) => netfilter(program, hook),
         Hook::Tracing { cookie } => tracing(program, *cookie),
         Hook::RawTracepoint { name, cookie } => raw_tracepoint(program, name, *cookie)?,
+        Hook::Tracepoint {
+            category,
+            name,
+            cookie,
+        } => perf::tracepoint(program, category, name, *cookie)?,
+        Hook::Kprobe(hook) => perf::kprobe(program, hook)?,
+        Hook::Uprobe(hook) => perf::uprobe(program, hook)?,
+        Hook::PerfEvent(event) => {
+            let made: Result<Vec<OwnedFd>, Errno> =
+                perf::counter(program, event)?.into_iter().collect();
+            let mut links = made.map_err(refused)?;
+            let first = links.pop().ok_or_else(|| refused(Errno::ENODEV))?;
+            return Ok((first, links));
+        }
         Hook::Iterator(scope) => iterator(program, scope)?,
         other => return Err(refusal::no_link(other)),
     };
-    made.map_err(|errno| in_place(refusal::refused(program, hook, errno), hook))
+    made.map(|link| (link, Vec::new())).map_err(refused)
 }
 
 type Made = Result<OwnedFd, Errno>;

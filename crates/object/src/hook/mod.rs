@@ -4,11 +4,13 @@
 //! from a command line, and used many times. Engines turn it into a link. What a section's name says about a program's
 //! hook is in `section.rs`; how a hook is written as text, in `text.rs`.
 
+mod probe;
 mod section;
 mod text;
 
 use std::path::{Path, PathBuf};
 
+pub use probe::{Counter, Kprobe, PerfEvent, PerfScope, ProbePlace, Sampling, Uprobe};
 pub use section::{Places, default_hook};
 
 use crate::abi::{AttachKind, ProgramKind};
@@ -56,6 +58,21 @@ pub enum Hook {
         /// A number that the program can ask for.
         cookie: u64,
     },
+    /// A tracepoint, with its arguments as its format lays them out.
+    Tracepoint {
+        /// The folder it is in, such as `sched`.
+        category: String,
+        /// Its name.
+        name: String,
+        /// A number that the program can ask for.
+        cookie: u64,
+    },
+    /// A function of the kernel, or a place in it.
+    Kprobe(Kprobe),
+    /// A function of a program or library, or a place in it.
+    Uprobe(Uprobe),
+    /// What the processor or the kernel counts.
+    PerfEvent(PerfEvent),
     /// Everything of one sort that the kernel can list; the program writes a line for each.
     Iterator(IteratorScope),
 }
@@ -311,6 +328,12 @@ impl Hook {
             Self::Netfilter(_) => "netfilter",
             Self::Tracing { .. } => "tracing",
             Self::RawTracepoint { .. } => "raw_tp",
+            Self::Tracepoint { .. } => "tp",
+            Self::Kprobe(hook) if hook.is_return => "kretprobe",
+            Self::Kprobe(_) => "kprobe",
+            Self::Uprobe(hook) if hook.is_return => "uretprobe",
+            Self::Uprobe(_) => "uprobe",
+            Self::PerfEvent(_) => "perf_event",
             Self::Iterator(_) => "iter",
         }
     }
@@ -329,6 +352,7 @@ impl Hook {
     pub fn path(&self) -> Option<&Path> {
         match self {
             Self::Cgroup(hook) => Some(&hook.path),
+            Self::Uprobe(hook) => Some(&hook.path),
             Self::NetworkNamespace { path } => path.as_deref(),
             Self::Iterator(IteratorScope::Cgroup { path, .. }) => Some(path),
             _ => None,
@@ -361,6 +385,9 @@ impl Hook {
                 kind,
                 ProgramKind::RawTracepoint | ProgramKind::RawTracepointWritable
             ),
+            Self::Tracepoint { .. } => kind == ProgramKind::Tracepoint,
+            Self::Kprobe(_) | Self::Uprobe(_) => kind == ProgramKind::Kprobe,
+            Self::PerfEvent(_) => kind == ProgramKind::PerfEvent,
             Self::Iterator(_) => kind == ProgramKind::Tracing,
         }
     }

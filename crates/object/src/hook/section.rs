@@ -81,11 +81,40 @@ fn named(
             let name = name.ok_or_else(|| open(section, "tracepoint", "raw_tp:NAME"))?;
             Ok(Hook::RawTracepoint { name, cookie: 0 })
         }
+        ProgramKind::Tracepoint => {
+            from_target(section, "tp:CATEGORY/NAME", |target| format!("tp:{target}"))
+        }
+        ProgramKind::Kprobe => probe(section),
         ProgramKind::Tracing if attach.and_then(AttachKind::kernel_name) == Some("TRACE_ITER") => {
             Ok(Hook::Iterator(IteratorScope::All))
         }
         ProgramKind::Tracing | ProgramKind::Lsm => Ok(Hook::tracing()),
         _ => Err(unknown(kind, section)),
+    }
+}
+
+/// A hook whose text needs no more than what stands behind the section's slash.
+fn from_target(section: &str, form: &str, text: impl Fn(&str) -> String) -> Result<Hook> {
+    let target = meaning_of_section(section).and_then(|meaning| meaning.target);
+    let target = target.filter(|target| !target.is_empty());
+    let target = target.ok_or_else(|| open(section, "place", form))?;
+    text(&target).parse().map_err(|reason: String| {
+        Diagnosis::new(Code::ATTACH_OPEN, format!("section `{section}`: {reason}")).into()
+    })
+}
+
+/// Functions of the kernel and of programs: one kind of program, told apart by the section alone.
+fn probe(section: &str) -> Result<Hook> {
+    let word = section.split('/').next().unwrap_or(section);
+    let plain = word.trim_end_matches(".s");
+    match plain {
+        "kprobe" | "kretprobe" => from_target(section, "kprobe:FUNCTION", |target| {
+            format!("{plain}:{target}")
+        }),
+        "uprobe" | "uretprobe" => from_target(section, "uprobe:FILE:FUNCTION", |target| {
+            format!("{plain}:{target}")
+        }),
+        _ => Err(unknown(ProgramKind::Kprobe, section)),
     }
 }
 
@@ -170,6 +199,11 @@ mod tests {
             ("fentry/do_exit", "tracing"),
             ("tp_btf/sched_switch", "tracing"),
             ("raw_tp/sys_enter", "raw_tp:sys_enter"),
+            ("tp/sched/sched_switch", "tp:sched/sched_switch"),
+            ("kprobe/vfs_read+0x8", "kprobe:vfs_read+0x8"),
+            ("kretprobe/vfs_read", "kretprobe:vfs_read"),
+            ("uprobe//bin/bash:readline", "uprobe:/bin/bash:readline"),
+            ("uretprobe.s/libc.so.6:free", "uretprobe:libc.so.6:free"),
             ("iter/task", "iter"),
             ("sk_lookup", "netns"),
         ] {
@@ -184,6 +218,10 @@ mod tests {
         let error = default_hook(ProgramKind::Xdp, None, "?xdp", &places).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Usage);
         assert!(error.to_string().contains("which interface"), "{error}");
+        let error = hook_of("kprobe").unwrap_err();
+        assert!(error.to_string().contains("which place"), "{error}");
+        let error = hook_of("tp/sched").unwrap_err();
+        assert!(error.to_string().contains("CATEGORY/NAME"), "{error}");
         let error = hook_of("raw_tp").unwrap_err();
         assert!(error.to_string().contains("tracepoint"), "{error}");
         let error = hook_of("lirc_mode2").unwrap_err();

@@ -13,7 +13,7 @@ use std::str::FromStr;
 
 use super::{
     Cgroup, CgroupWalk, Hook, IteratorScope, Neighbour, Netfilter, NetfilterFamily, NetfilterPoint,
-    Order, Position, Tc, TcDirection, XdpMode,
+    Order, Position, Tc, TcDirection, XdpMode, probe,
 };
 use crate::abi::AttachKind;
 
@@ -49,6 +49,10 @@ impl fmt::Display for Hook {
             }
             Self::Tracing { .. } => f.write_str("tracing"),
             Self::RawTracepoint { name, .. } => write!(f, "raw_tp:{name}"),
+            Self::Tracepoint { category, name, .. } => write!(f, "tp:{category}/{name}"),
+            Self::Kprobe(hook) => hook.fmt(f),
+            Self::Uprobe(hook) => hook.fmt(f),
+            Self::PerfEvent(hook) => hook.fmt(f),
             Self::Iterator(scope) => match scope {
                 IteratorScope::All => f.write_str("iter"),
                 IteratorScope::Map(id) => write!(f, "iter:map={id}"),
@@ -119,6 +123,12 @@ impl FromStr for Hook {
             }
             ("tracing", None) if place.is_none() => Ok(Self::tracing()),
             ("raw_tp", None) => Ok(Self::raw_tracepoint(named("raw_tp:NAME")?)),
+            ("tp", None) => tracepoint(named("tp:CATEGORY/NAME")?),
+            ("kprobe", None) => probe::kprobe(named("kprobe:FUNCTION")?, false),
+            ("kretprobe", None) => probe::kprobe(named("kretprobe:FUNCTION")?, true),
+            ("uprobe", None) => probe::uprobe(named("uprobe:FILE:FUNCTION")?, false),
+            ("uretprobe", None) => probe::uprobe(named("uretprobe:FILE:FUNCTION")?, true),
+            ("perf_event", None) => probe::perf_event(named("perf_event:COUNTER@freq=99")?),
             ("iter", None) => iterator(place).map(Self::Iterator),
             _ => Err(format!("`{text}` is no hook; hooks are {FORMS}")),
         }
@@ -127,7 +137,19 @@ impl FromStr for Hook {
 
 /// What a hook can look like, for messages.
 const FORMS: &str = "socket:INTERFACE, xdp[.generic|.native|.offload]:INTERFACE, tc.ingress:INTERFACE, \
-    tc.egress:INTERFACE, cgroup:FOLDER, netns[:FILE], netfilter:FAMILY:POINT:PRIORITY, raw_tp:NAME, tracing, iter[:SCOPE]";
+    tc.egress:INTERFACE, cgroup:FOLDER, netns[:FILE], netfilter:FAMILY:POINT:PRIORITY, raw_tp:NAME, tp:CATEGORY/NAME, \
+    kprobe:FUNCTION, kretprobe:FUNCTION, uprobe:FILE:FUNCTION, uretprobe:FILE:FUNCTION, perf_event:COUNTER, tracing, iter[:SCOPE]";
+
+fn tracepoint(place: &str) -> Result<Hook, String> {
+    match place.split_once('/') {
+        Some((category, name)) if !category.is_empty() && !name.is_empty() => {
+            Ok(Hook::tracepoint(category, name))
+        }
+        _ => Err(format!(
+            "`{place}` is no tracepoint: write CATEGORY/NAME, as sched/sched_switch"
+        )),
+    }
+}
 
 fn mode_word(mode: XdpMode) -> Option<&'static str> {
     match mode {
@@ -337,6 +359,17 @@ mod tests {
             "netfilter.defrag:ipv6:postrouting:5",
             "tracing",
             "raw_tp:sched_switch",
+            "tp:sched/sched_switch",
+            "kprobe:vfs_read",
+            "kretprobe:vfs_read",
+            "kprobe:vfs_read+0x10",
+            "uprobe:/usr/bin/bash:readline",
+            "uretprobe:libc.so.6:malloc@pid=7",
+            "uprobe:/a:b/file:0x1234",
+            "uprobe:/a/file:f+0x4",
+            "perf_event:cpu-clock@freq=99",
+            "perf_event:page-faults@period=1@tid=17",
+            "perf_event:4/0x1c2@freq=99@cpu=0",
             "iter",
             "iter:map=1",
             "iter:tid=2",
@@ -371,6 +404,13 @@ mod tests {
             ("iter:pid=x", "number"),
             ("iter:cgroups", "cgroup=FOLDER"),
             ("tracing:x", "tracing"),
+            ("tp:sched", "CATEGORY/NAME"),
+            ("kprobe:+4", "function"),
+            ("uprobe:/bin/true", "PATH:FUNCTION"),
+            ("uprobe:/bin/true:f@pid=x", "number"),
+            ("perf_event:nothing", "page-faults"),
+            ("perf_event:cpu-clock@often", "@freq="),
+            ("perf_event:cpu-clock@cpu=4294967296", "too large"),
         ] {
             let error = text.parse::<Hook>().unwrap_err();
             assert!(error.contains(hint), "{text}: {error}");

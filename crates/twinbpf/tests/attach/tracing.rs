@@ -2,41 +2,220 @@
 
 use std::io::Read;
 
-use twinbpf::hook::{Hook, IteratorScope};
+use twinbpf::hook::{
+    Counter, Hook, IteratorScope, PerfEvent, PerfScope, ProbePlace, Sampling, Uprobe,
+};
 use twinbpf::{Code, LinkPlace};
 use twinbpf_trials::{Case, Need};
 
 use crate::places::{load, value};
 
+type Row = (&'static str, &'static [Need], fn());
+
+const CASES: &[Row] = &[
+    (
+        "a_raw_tracepoint_sees_this_process",
+        &[],
+        a_raw_tracepoint_sees_this_process,
+    ),
+    (
+        "a_tracepoint_with_types_sees_this_process",
+        &[],
+        a_tracepoint_with_types_sees_this_process,
+    ),
+    (
+        "a_tracepoint_that_is_not_there_has_a_neighbour",
+        &[],
+        a_tracepoint_that_is_not_there_has_a_neighbour,
+    ),
+    (
+        "a_tracepoint_with_a_format_sees_this_process",
+        &[Need::Tracefs],
+        a_tracepoint_with_a_format_sees_this_process,
+    ),
+    (
+        "a_function_of_the_kernel_is_probed",
+        &[Need::Kprobes],
+        a_function_of_the_kernel_is_probed,
+    ),
+    (
+        "a_kernel_without_probes_says_so",
+        &[],
+        a_kernel_without_probes_says_so,
+    ),
+    (
+        "a_function_of_a_library_is_probed_by_its_section",
+        &[],
+        a_function_of_a_library_is_probed_by_its_section,
+    ),
+    (
+        "a_position_in_a_file_is_probed_in_one_process",
+        &[],
+        a_position_in_a_file_is_probed_in_one_process,
+    ),
+    (
+        "a_function_that_is_not_there_has_a_neighbour",
+        &[],
+        a_function_that_is_not_there_has_a_neighbour,
+    ),
+    ("a_counter_runs_programs", &[], a_counter_runs_programs),
+    (
+        "an_iterator_lists_the_tasks_of_a_process",
+        &[],
+        an_iterator_lists_the_tasks_of_a_process,
+    ),
+    (
+        "an_iterator_lists_the_elements_of_a_map",
+        &[],
+        an_iterator_lists_the_elements_of_a_map,
+    ),
+];
+
 /// The cases of this file.
 pub(crate) fn cases() -> Vec<Case> {
-    let cases: [(&str, fn()); 5] = [
-        (
-            "a_raw_tracepoint_sees_this_process",
-            a_raw_tracepoint_sees_this_process,
-        ),
-        (
-            "a_tracepoint_with_types_sees_this_process",
-            a_tracepoint_with_types_sees_this_process,
-        ),
-        (
-            "a_tracepoint_that_is_not_there_has_a_neighbour",
-            a_tracepoint_that_is_not_there_has_a_neighbour,
-        ),
-        (
-            "an_iterator_lists_the_tasks_of_a_process",
-            an_iterator_lists_the_tasks_of_a_process,
-        ),
-        (
-            "an_iterator_lists_the_elements_of_a_map",
-            an_iterator_lists_the_elements_of_a_map,
-        ),
-    ];
-    let case = |(name, body): (&str, fn())| {
-        let needs = [Need::Kernel, Need::KernelTypes];
-        Case::new(&format!("tracing::{name}"), &needs, body)
+    let case = |(name, needs, body): &Row| {
+        let mut all = vec![Need::Kernel, Need::KernelTypes];
+        all.extend(*needs);
+        Case::new(&format!("tracing::{name}"), &all, *body)
     };
-    cases.into_iter().map(case).collect()
+    CASES.iter().map(case).collect()
+}
+
+fn a_tracepoint_with_a_format_sees_this_process() {
+    let loaded = load(&["point"]);
+    let point = loaded.program("point").unwrap();
+    let hook = Hook::Tracepoint {
+        category: "raw_syscalls".to_owned(),
+        name: "sys_enter".to_owned(),
+        cookie: 5,
+    };
+    let link = point.attach(&hook).unwrap();
+    assert!(std::os::unix::process::parent_id() > 0);
+    assert!(value::<u64>(&loaded, "point_runs") > 0);
+    assert_eq!(value::<u64>(&loaded, "point_cookie"), 5);
+    let expected = LinkPlace::Tracepoint {
+        name: "sys_enter".to_owned(),
+        cookie: 5,
+    };
+    assert_eq!(link.info().unwrap().place, expected);
+    let error = point.attach(&Hook::tracepoint("raw_syscalls", "sys_entre"));
+    let error = error.unwrap_err();
+    let help = &error.diagnosis().help;
+    assert_eq!(*help, ["did you mean `raw_syscalls/sys_enter`?"]);
+}
+
+fn a_function_of_the_kernel_is_probed() {
+    let loaded = load(&["kernel_function"]);
+    let links = loaded.attacher().attach().unwrap();
+    std::thread::sleep(std::time::Duration::from_millis(1));
+    assert_eq!(value::<u64>(&loaded, "kernel_runs"), 1);
+    let place = links[0].info().unwrap().place;
+    assert!(
+        matches!(&place, LinkPlace::Kprobe { function, is_return: false, .. } if function == "do_nanosleep"),
+        "{place:?}"
+    );
+    let probed = loaded.program("kernel_function").unwrap();
+    let error = probed.attach(&Hook::kprobe("do_nanoslepe")).unwrap_err();
+    assert_eq!(error.diagnosis().code, Code::ATTACH_TARGET, "{error}");
+    assert_eq!(error.diagnosis().help, ["did you mean `do_nanosleep`?"]);
+}
+
+fn a_kernel_without_probes_says_so() {
+    if std::path::Path::new("/sys/bus/event_source/devices/kprobe").is_dir() {
+        // This kernel has them; the case above shows that they work.
+        return;
+    }
+    let loaded = load(&["kernel_function"]);
+    let error = loaded.attacher().attach().unwrap_err();
+    assert_eq!(error.diagnosis().code, Code::ATTACH_UNSUPPORTED, "{error}");
+    assert!(error.diagnosis().help[0].contains("CONFIG_KPROBE_EVENTS"));
+}
+
+fn a_function_of_a_library_is_probed_by_its_section() {
+    let loaded = load(&["user_function", "user_return"]);
+    let links = loaded.attacher().attach().unwrap();
+    assert!(std::os::unix::process::parent_id() > 0);
+    assert_eq!(value::<u64>(&loaded, "user_runs"), 1);
+    assert_eq!(value::<u64>(&loaded, "return_runs"), 1);
+    let place = links[1].info().unwrap().place;
+    let LinkPlace::Uprobe {
+        path, is_return, ..
+    } = &place
+    else {
+        unreachable!("{place:?}");
+    };
+    assert!(path.ends_with("libc.so.6") && *is_return, "{place:?}");
+    drop(links);
+    assert!(std::os::unix::process::parent_id() > 0);
+    assert_eq!(value::<u64>(&loaded, "user_runs"), 1);
+}
+
+fn a_position_in_a_file_is_probed_in_one_process() {
+    let loaded = load(&["user_function"]);
+    let program = loaded.program("user_function").unwrap();
+    let by_name = program
+        .attach(&Hook::uprobe("libc.so.6", "getppid"))
+        .unwrap();
+    let LinkPlace::Uprobe { path, offset, .. } = by_name.info().unwrap().place else {
+        unreachable!("it is a probe");
+    };
+    drop(by_name);
+    let at = |pid| {
+        Hook::Uprobe(Uprobe {
+            path: (&path).into(),
+            place: ProbePlace::Offset(offset.into()),
+            is_return: false,
+            pid: Some(pid),
+            cookie: 11,
+        })
+    };
+    let link = program.attach(&at(std::process::id())).unwrap();
+    assert!(std::os::unix::process::parent_id() > 0);
+    assert_eq!(value::<u64>(&loaded, "user_runs"), 1);
+    assert_eq!(value::<u64>(&loaded, "user_cookie"), 11);
+    drop(link);
+    let gone = program.attach(&at(i32::MAX.cast_unsigned())).unwrap_err();
+    assert_eq!(gone.diagnosis().code, Code::ATTACH_TARGET, "{gone}");
+}
+
+fn a_function_that_is_not_there_has_a_neighbour() {
+    let loaded = load(&["user_function"]);
+    let program = loaded.program("user_function").unwrap();
+    let error = program
+        .attach(&Hook::uprobe("libc.so.6", "getpppid"))
+        .unwrap_err();
+    assert_eq!(error.diagnosis().code, Code::ATTACH_TARGET, "{error}");
+    assert!(error.diagnosis().help[0].contains("did you mean `get"));
+}
+
+fn a_counter_runs_programs() {
+    let loaded = load(&["samples"]);
+    let samples = loaded.program("samples").unwrap();
+    let open = loaded.attacher().attach().unwrap_err();
+    assert_eq!(open.diagnosis().code, Code::ATTACH_OPEN, "{open}");
+    let thread = rustix::thread::gettid().as_raw_nonzero();
+    let hook = Hook::PerfEvent(PerfEvent {
+        counter: Counter::named("task-clock").unwrap(),
+        sampling: Sampling::Period(1_000_000),
+        scope: PerfScope::Thread(thread.get().cast_unsigned()),
+        cookie: 0,
+    });
+    let link = samples.attach(&hook).unwrap();
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
+    while value::<u64>(&loaded, "sample_runs") == 0 {
+        assert!(std::time::Instant::now() < deadline, "it never ran");
+    }
+    let place = link.info().unwrap().place;
+    // KERNEL: 6.18 answers with the number of the clock's own unit, not with the type that was asked for.
+    assert!(
+        matches!(place, LinkPlace::PerfEvent { config: 1, .. }),
+        "{place:?}"
+    );
+    drop(link);
+    let everywhere = samples.attach(&"perf_event:cpu-clock@freq=10".parse().unwrap());
+    let error = everywhere.unwrap().pin("/sys/fs/bpf/x".as_ref());
+    let cpus = std::thread::available_parallelism().unwrap().get();
+    assert!(cpus == 1 || error.unwrap_err().is_unsupported());
 }
 
 fn a_raw_tracepoint_sees_this_process() {

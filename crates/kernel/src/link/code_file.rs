@@ -1,0 +1,185 @@
+//! Files of code: where they are, and where in them a function is.
+//!
+//! A probe is a position in a file, a symbol an address in memory; the segment that the address is in says how one becomes the
+//! other:
+//!
+//! ```text
+//! position in the file = address of the symbol - address of its segment + position of its segment
+//! ```
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use object::elf::{FileHeader32, FileHeader64};
+use object::read::elf::{ElfFile, FileHeader};
+use object::{Endianness, FileKind, Object, ObjectSegment, ObjectSymbol, SymbolKind};
+use twinbpf_object::abi::nearest_name;
+use twinbpf_object::{Code, Diagnosis, Error, Result};
+
+/// Finds a file of code. A name without a slash is looked for as the system looks for programs and libraries; of a process, among
+/// the files that it has mapped first.
+///
+/// # Errors
+///
+/// If there is no such file.
+pub(super) fn locate(path: &Path, pid: Option<u32>) -> Result<PathBuf> {
+    let name = path.to_string_lossy();
+    if name.contains('/') {
+        return if path.exists() {
+            Ok(path.to_owned())
+        } else {
+            Err(nowhere(path, "there is no file"))
+        };
+    }
+    let mapped = pid.and_then(|pid| mapped_file(pid, &name));
+    let folders: Vec<PathBuf> = if name.contains(".so") {
+        library_folders()
+    } else {
+        std::env::var_os("PATH")
+            .map(|list| std::env::split_paths(&list).collect())
+            .unwrap_or_default()
+    };
+    mapped
+        .or_else(|| {
+            let mut files = folders.into_iter().map(|folder| folder.join(path));
+            files.find(|file| file.is_file())
+        })
+        .ok_or_else(|| nowhere(path, "no folder of programs and libraries has a file"))
+}
+
+/// Of the files that a process has mapped, the one with this name.
+fn mapped_file(pid: u32, name: &str) -> Option<PathBuf> {
+    let maps = fs::read_to_string(format!("/proc/{pid}/maps")).ok()?;
+    let paths = maps.lines().filter_map(|line| line.split_once('/'));
+    let mut paths = paths.map(|(_, path)| PathBuf::from(format!("/{path}")));
+    paths.find(|path| path.file_name().is_some_and(|file| file == name))
+}
+
+fn library_folders() -> Vec<PathBuf> {
+    let asked = std::env::var_os("LD_LIBRARY_PATH").unwrap_or_default();
+    let triple = format!("{}-linux-gnu", std::env::consts::ARCH);
+    let usual = [
+        format!("/lib/{triple}"),
+        format!("/usr/lib/{triple}"),
+        "/lib64".to_owned(),
+        "/usr/lib64".to_owned(),
+        "/lib".to_owned(),
+        "/usr/lib".to_owned(),
+        "/usr/local/lib".to_owned(),
+    ];
+    std::env::split_paths(&asked)
+        .filter(|folder| !folder.as_os_str().is_empty())
+        .chain(usual.into_iter().map(PathBuf::from))
+        .collect()
+}
+
+/// Where in a file a function begins.
+///
+/// # Errors
+///
+/// If the file cannot be read, is no ELF file, or has no such function, with the nearest name.
+pub(super) fn offset_of(path: &Path, function: &str) -> Result<u64> {
+    let readable = fs::metadata(path).is_ok_and(|found| found.len() <= MOST_BYTES);
+    let bytes = readable.then(|| fs::read(path).ok()).flatten();
+    let bytes = bytes.ok_or_else(|| {
+        nowhere(
+            path,
+            "no function is looked for in what is no readable file of at most 1 GiB:",
+        )
+    })?;
+    let found = match FileKind::parse(bytes.as_slice()) {
+        Ok(FileKind::Elf64) => search::<FileHeader64<Endianness>>(&bytes, function),
+        Ok(FileKind::Elf32) => search::<FileHeader32<Endianness>>(&bytes, function),
+        _ => None,
+    };
+    match found {
+        Some(Found::Offset(offset)) => Ok(offset),
+        Some(Found::Near(near)) => Err(missing(path, function, near)),
+        None => Err(nowhere(path, "it is no ELF file that could be read:")),
+    }
+}
+
+enum Found {
+    Offset(u64),
+    /// Not there; perhaps a name that was meant.
+    Near(Option<String>),
+}
+
+/// Both tables of symbols: a stripped library has only the one for the dynamic linker.
+fn search<H: FileHeader<Endian = Endianness>>(bytes: &[u8], function: &str) -> Option<Found> {
+    let file = ElfFile::<H>::parse(bytes).ok()?;
+    let functions = || {
+        let symbols = file.symbols().chain(file.dynamic_symbols());
+        symbols.filter(|symbol| symbol.kind() == SymbolKind::Text && symbol.is_definition())
+    };
+    // `name@@VERSION` and `name@VERSION` are how some linkers write versions.
+    let plain = |name: &'_ str| name.split('@').next().unwrap_or_default().to_owned();
+    let wanted = functions().find(|symbol| {
+        symbol
+            .name()
+            .is_ok_and(|name| name == function || plain(name) == function)
+    });
+    let Some(symbol) = wanted else {
+        let names: Vec<String> = functions()
+            .filter_map(|symbol| symbol.name().ok().map(plain))
+            .collect();
+        let near = nearest_name(function, names.iter().map(String::as_str));
+        return Some(Found::Near(near.map(str::to_owned)));
+    };
+    let address = symbol.address();
+    let segment = file.segments().find(|segment| {
+        let behind = address.checked_sub(segment.address());
+        behind.is_some_and(|behind| behind < segment.size())
+    })?;
+    let (position, _) = segment.file_range();
+    address
+        .checked_sub(segment.address())?
+        .checked_add(position)
+        .map(Found::Offset)
+}
+
+fn nowhere(path: &Path, what: &str) -> Error {
+    Diagnosis::new(Code::ATTACH_TARGET, format!("{what} {}", path.display())).into()
+}
+
+fn missing(path: &Path, function: &str, near: Option<String>) -> Error {
+    let message = format!("{} has no function `{function}`", path.display());
+    let diagnosis = Diagnosis::new(Code::ATTACH_TARGET, message);
+    match near {
+        Some(near) => diagnosis.help(format!("did you mean `{near}`?")),
+        None => diagnosis.help(
+            "a stripped file names only what others may call; its debug file, or a position (0xOFFSET), goes further",
+        ),
+    }
+    .into()
+}
+
+const MOST_BYTES: u64 = 1 << 30;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_function_of_this_program_is_found_and_a_slip_is_seen() {
+        let path = std::env::current_exe().unwrap();
+        assert!(offset_of(&path, "main").unwrap() > 0);
+        let error = offset_of(&path, "mian").unwrap_err();
+        assert_eq!(error.diagnosis().code, Code::ATTACH_TARGET, "{error}");
+        assert!(
+            error.diagnosis().help[0].contains("did you mean"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn names_without_a_folder_are_looked_for() {
+        assert!(locate(Path::new("sh"), None).unwrap().is_absolute());
+        let here = locate(Path::new("libc.so.6"), Some(std::process::id()));
+        assert!(here.is_ok_and(|path| path.is_absolute()));
+        assert!(locate(Path::new("no-such-program"), None).is_err());
+        assert!(locate(Path::new("/no/such/file"), None).is_err());
+        assert!(offset_of(Path::new("/proc/self/status"), "main").is_err());
+        assert!(offset_of(Path::new("/"), "main").is_err());
+    }
+}
