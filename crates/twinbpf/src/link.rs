@@ -9,7 +9,8 @@ use twinbpf_vm::hooks::socket::{SocketStats, VmSocketLink};
 
 use crate::program::Program;
 
-/// An attached program. Dropping it detaches.
+/// An attached program. Dropping it detaches, once nobody else holds the link: a pin does, and for a moment a child process that another
+/// thread is starting. [`Link::detach`] waits for nobody.
 ///
 /// A vm does not decide over frames, it *observes* them: it runs the program on a copy of each and counts what the program
 /// answered ([`Link::observes`]).

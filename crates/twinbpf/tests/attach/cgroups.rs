@@ -54,7 +54,7 @@ fn every_family_sees_what_the_process_does() {
     let runs = families.map(|(program, counter)| (program, value::<u64>(&loaded, counter)));
     assert!(runs.iter().all(|(_, runs)| *runs > 0), "{runs:?}");
 
-    drop(links);
+    links.into_iter().for_each(|link| link.detach().unwrap());
     cgroup.act();
     let later = families.map(|(program, counter)| (program, value::<u64>(&loaded, counter)));
     assert_eq!(later, runs);

@@ -84,7 +84,7 @@ fn xdp_sees_frames_and_can_be_exchanged() {
     assert_eq!(value::<u64>(&loaded, "xdp_runs"), 3);
     assert_eq!(value::<u64>(&loaded, "replacement_runs"), 2);
 
-    drop(link);
+    link.detach().unwrap();
     send_datagrams(2);
     assert_eq!(value::<u64>(&loaded, "replacement_runs"), 2);
 }
@@ -139,19 +139,19 @@ fn tc_programs_run_in_the_order_asked_for() {
     let first = attach(&loaded, "first", &tc_at(Position::First, None));
     send_datagrams(1);
     assert_eq!(value::<u64>(&loaded, "sequence"), 12);
-    drop(first);
+    first.detach().unwrap();
 
     let neighbour = Neighbour::Link(second.info().unwrap().id);
     let first = attach(&loaded, "first", &tc_at(Position::Before(neighbour), None));
     send_datagrams(1);
     assert_eq!(value::<u64>(&loaded, "sequence"), 1212);
-    drop(first);
+    first.detach().unwrap();
 
     let neighbour = Neighbour::Program(second.info().unwrap().program);
     let first = attach(&loaded, "first", &tc_at(Position::After(neighbour), None));
     send_datagrams(1);
     assert_eq!(value::<u64>(&loaded, "sequence"), 121_221);
-    drop(first);
+    first.detach().unwrap();
 
     let gone = loaded
         .program("first")
@@ -233,7 +233,7 @@ fn an_object_is_attached_whole_or_not_at_all() {
     send_datagrams(1);
     assert_eq!(value::<u64>(&loaded, "xdp_runs"), 1);
     assert_eq!(value::<u64>(&loaded, "first_runs"), 1);
-    drop(links);
+    links.into_iter().for_each(|link| link.detach().unwrap());
 
     let report = loaded.attacher().skip("first").attach_each().unwrap();
     assert_eq!(report.links.len(), 1);
