@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use twinbpf_kernel::{KernelReservation, KernelUserRing};
 use twinbpf_object::{Code, Diagnosis, Errno, ErrorKind, Result};
+use twinbpf_vm::VmMap;
 
 use crate::map_error::named;
 use crate::raw_map::{MapHandle, RawMap};
@@ -13,13 +14,27 @@ use crate::ring::{not_opened, refused};
 #[derive(Debug)]
 pub struct UserRing {
     map: RawMap,
-    ring: KernelUserRing,
+    ring: Handle,
+}
+
+/// The set of engines is closed.
+#[derive(Debug)]
+enum Handle {
+    Kernel(KernelUserRing),
+    Vm(VmMap),
 }
 
 /// Room for a record of a user ring buffer. Dropped without [`submit`](Self::submit), it is skipped by programs.
 #[derive(Debug)]
 #[must_use = "a record that is not submitted is given up"]
-pub struct Reservation<'a>(KernelReservation<'a>);
+pub struct Reservation<'a>(Room<'a>);
+
+/// Of a vm's ring the record waits here until it is sent.
+#[derive(Debug)]
+enum Room<'a> {
+    Kernel(KernelReservation<'a>),
+    Vm { ring: &'a VmMap, record: Vec<u8> },
+}
 
 /// How long to rest when programs have taken something out and it was not enough.
 const REST: Duration = Duration::from_micros(50);
@@ -31,17 +46,15 @@ impl UserRing {
     ///
     /// # Errors
     ///
-    /// If the map is no user ring buffer, is one of a vm, or its memory cannot be mapped.
+    /// If the map is no user ring buffer, or its memory cannot be mapped.
     pub fn open(map: &RawMap) -> Result<Self> {
-        let MapHandle::Kernel(kernel) = &map.0 else {
-            let message = "the vm has no user ring buffers";
-            let diagnosis = Diagnosis::new(Code::MAP_UNSUPPORTED, message);
-            return Err(named(map.spec(), diagnosis).into());
+        let ring = match &map.0 {
+            MapHandle::Kernel(kernel) => KernelUserRing::open(kernel).map(Handle::Kernel),
+            MapHandle::Vm(vm) => vm.has_room(0).map(|_| Handle::Vm(vm.clone())),
         };
-        let ring = KernelUserRing::open(kernel).map_err(|errno| not_opened(map, errno))?;
         Ok(Self {
             map: map.clone(),
-            ring,
+            ring: ring.map_err(|errno| not_opened(map, errno))?,
         })
     }
 
@@ -52,7 +65,14 @@ impl UserRing {
     /// If the ring can never hold it.
     pub fn reserve(&mut self, len: usize) -> Result<Option<Reservation<'_>>> {
         let Self { map, ring } = self;
-        match ring.reserve(len) {
+        let room = match ring {
+            Handle::Kernel(ring) => ring.reserve(len).map(|room| room.map(Room::Kernel)),
+            Handle::Vm(ring) => ring.has_room(len).map(|has_room| {
+                let record = vec![0; len];
+                has_room.then_some(Room::Vm { ring, record })
+            }),
+        };
+        match room {
             Ok(room) => Ok(room.map(Reservation)),
             Err(errno) => Err(too_long(map, len, errno)),
         }
@@ -93,10 +113,12 @@ impl UserRing {
                 was_woken = false;
                 continue;
             }
-            was_woken = self
-                .ring
-                .wait(LONGEST_SLEEP.min(left))
-                .map_err(|errno| refused(&self.map, "waiting for room", errno))?;
+            was_woken = match &self.ring {
+                Handle::Kernel(ring) => ring
+                    .wait(LONGEST_SLEEP.min(left))
+                    .map_err(|errno| refused(&self.map, "waiting for room", errno))?,
+                Handle::Vm(_) => true,
+            };
         }
         Ok(true)
     }
@@ -110,22 +132,38 @@ impl UserRing {
 impl Reservation<'_> {
     /// Bytes of the record.
     pub fn len(&self) -> usize {
-        self.0.len()
+        match &self.0 {
+            Room::Kernel(room) => room.len(),
+            Room::Vm { record, .. } => record.len(),
+        }
     }
 
     /// Whether it has none.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.len() == 0
     }
 
     /// Writes a part of the record; false if it does not fit.
     pub fn write(&mut self, offset: usize, bytes: &[u8]) -> bool {
-        self.0.write(offset, bytes)
+        match &mut self.0 {
+            Room::Kernel(room) => room.write(offset, bytes),
+            Room::Vm { record, .. } => {
+                let end = offset.checked_add(bytes.len());
+                let part = end.and_then(|end| record.get_mut(offset..end));
+                part.map(|part| part.copy_from_slice(bytes)).is_some()
+            }
+        }
     }
 
     /// Hands the record to programs.
     pub fn submit(self) {
-        self.0.submit();
+        match self.0 {
+            Room::Kernel(room) => room.submit(),
+            Room::Vm { ring, record } => {
+                // There was room for it, and there is one writer: it has not become less.
+                let _ = ring.send(&record);
+            }
+        }
     }
 }
 

@@ -37,6 +37,14 @@ const BOTH: &[(&str, Body)] = &[
     ("several_writers_lose_nothing_uncounted", several_writers),
     ("only_ring_buffers_are_opened", only_ring_buffers_are_opened),
     (
+        "programs_take_what_user_space_sends",
+        programs_take_what_user_space_sends,
+    ),
+    (
+        "a_full_user_ring_is_waited_for",
+        a_full_user_ring_is_waited_for,
+    ),
+    (
         "a_second_reader_goes_on_where_the_first_stopped",
         a_second_reader,
     ),
@@ -51,17 +59,7 @@ fn main() -> ExitCode {
             body(&Engine::kernel().unwrap());
         })
     });
-    let mut cases: Vec<Case> = on_vm.chain(on_kernel).collect();
-    cases.push(Case::new(
-        "programs_take_what_user_space_sends::kernel",
-        &[Need::Kernel],
-        programs_take_what_user_space_sends,
-    ));
-    cases.push(Case::new(
-        "a_full_user_ring_is_waited_for::kernel",
-        &[Need::Kernel],
-        a_full_user_ring_is_waited_for,
-    ));
+    let cases: Vec<Case> = on_vm.chain(on_kernel).collect();
     twinbpf_trials::run(cases)
 }
 
@@ -301,9 +299,9 @@ fn a_second_reader(engine: &Engine) {
     assert_eq!(all(&mut second).len(), 3);
 }
 
-fn commands() -> Loaded {
+fn commands(engine: &Engine) -> Loaded {
     let object = Object::parse(include_bytes!("../../../testdata/bpf/commands.bpf.o")).unwrap();
-    Engine::kernel().unwrap().load_object(&object).unwrap()
+    engine.load_object(&object).unwrap()
 }
 
 fn receive(loaded: &Loaded) -> u32 {
@@ -319,8 +317,8 @@ fn receive(loaded: &Loaded) -> u32 {
         .value
 }
 
-fn programs_take_what_user_space_sends() {
-    let loaded = commands();
+fn programs_take_what_user_space_sends(engine: &Engine) {
+    let loaded = commands(engine);
     let mut ring = UserRing::open(loaded.raw_map("commands").unwrap()).unwrap();
     for number in 1..=100_u64 {
         assert!(ring.send(number.as_bytes()).unwrap());
@@ -341,8 +339,8 @@ fn programs_take_what_user_space_sends() {
     assert!(error.to_string().contains("4090 bytes"), "{error}");
 }
 
-fn a_full_user_ring_is_waited_for() {
-    let loaded = commands();
+fn a_full_user_ring_is_waited_for(engine: &Engine) {
+    let loaded = commands(engine);
     let mut ring = UserRing::open(loaded.raw_map("commands").unwrap()).unwrap();
     let mut sent = 0_u64;
     while ring.send(&sent.to_ne_bytes()).unwrap() {

@@ -145,6 +145,7 @@ pub(crate) static TABLE: &[Row] = &[
     Row { number: 202, arguments: 5, call: dynptr::write },
     Row { number: 203, arguments: 3, call: dynptr::data },
     Row { number: 208, arguments: 0, call: system::ktime_get_ns },
+    Row { number: 209, arguments: 4, call: ring::drain },
     Row { number: UNAVAILABLE_HELPER, arguments: 0, call: unavailable },
 ];
 

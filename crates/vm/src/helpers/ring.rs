@@ -3,6 +3,7 @@
 use twinbpf_object::Errno;
 
 use crate::fault::FaultKind;
+use crate::held::{Dynptr, DynptrSource, Place};
 use crate::maps::Ring;
 use crate::run::{Arguments, Returned, Run};
 use crate::semantics::low_32;
@@ -14,6 +15,10 @@ const WAKEUP_FLAGS: u64 = 3;
 const INDEX_MASK: u64 = 0xffff_ffff;
 /// In the flags of perf output: how many bytes of the packet follow the record.
 const PACKET_BYTES_MASK: u64 = 0xf_ffff << 32;
+/// Most records that one pass over a user ring buffer hands out.
+const MOST_DRAINED: u64 = 128 << 10;
+/// Bytes of `struct bpf_dynptr`.
+const DYNPTR_BYTES: u32 = 16;
 /// What the checked interpreter calls a reserved record.
 const RECORD: &str = "a ring buffer record";
 
@@ -74,6 +79,43 @@ fn commit(
 pub(super) fn query(run: &mut Run<'_>, arguments: &Arguments) -> Result<Returned, FaultKind> {
     let ring = ring(run, arguments)?;
     Ok(Returned::number(ring.query(arguments.values[1])))
+}
+
+/// `long bpf_user_ringbuf_drain(ring, callback, context, flags)`: how many records the callback got.
+///
+/// KERNEL: the callback ends the pass by answering 1, and one pass hands out at most 131,072 records (6.18).
+pub(super) fn drain(run: &mut Run<'_>, arguments: &Arguments) -> Result<Returned, FaultKind> {
+    let [value, _, _, flags, _] = arguments.values;
+    let map = run.map(arguments, 0)?.clone();
+    let ring = map.user_ring().ok_or(FaultKind::NotAMap { value })?;
+    let callback = run.function(arguments, 1)?;
+    if flags & !WAKEUP_FLAGS != 0 {
+        return Ok(Returned::error(Errno::EINVAL));
+    }
+    let Some(draining) = ring.drain() else {
+        return Ok(Returned::error(Errno::EBUSY));
+    };
+    let (at, _) = run.scratch()?;
+    let mut count = 0;
+    while count < MOST_DRAINED {
+        let Some((address, len)) = draining.next() else {
+            break;
+        };
+        let dynptr = Dynptr::new(DynptrSource::Memory(address), len, false);
+        run.held.set_dynptr(Place(at), dynptr)?;
+        let handed_over = [
+            Returned::object(at, DYNPTR_BYTES, "a dynptr"),
+            arguments.get(2),
+            Returned::NOTHING,
+            Returned::NOTHING,
+            Returned::NOTHING,
+        ];
+        count += 1;
+        if run.call_function(callback, handed_over)? != 0 {
+            break;
+        }
+    }
+    Ok(Returned::number(count))
 }
 
 fn ring<'r>(run: &'r Run<'_>, arguments: &Arguments) -> Result<&'r Ring, FaultKind> {

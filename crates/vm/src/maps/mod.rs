@@ -19,6 +19,7 @@ mod ring;
 mod table;
 mod targets;
 mod trie;
+mod user_ring;
 
 use std::any::Any;
 use std::sync::Arc;
@@ -42,6 +43,7 @@ use local::Local;
 use queue::Queue;
 use targets::Targets;
 use trie::Trie;
+use user_ring::UserRing;
 
 pub(crate) use events::Events;
 pub(crate) use holder::Element;
@@ -120,6 +122,7 @@ enum Storage {
     Hash(Hash),
     Holder(Holder),
     Ring(Ring),
+    UserRing(UserRing),
     Queue(Queue),
     Trie(Trie),
     Bloom(Bloom),
@@ -136,6 +139,7 @@ impl Storage {
             Self::Hash(hash) => hash,
             Self::Holder(holder) => holder,
             Self::Ring(ring) => ring,
+            Self::UserRing(ring) => ring,
             Self::Queue(queue) => queue,
             Self::Trie(trie) => trie,
             Self::Bloom(bloom) => bloom,
@@ -357,6 +361,26 @@ impl VmMap {
         Ok(ring.wait(timeout))
     }
 
+    /// Whether a record of `len` bytes fits a user ring buffer now.
+    ///
+    /// # Errors
+    ///
+    /// `E2BIG` if it never will, `EINVAL` if this is no user ring buffer.
+    pub fn has_room(&self, len: usize) -> Result<bool, Errno> {
+        let ring = self.live().user_ring().ok_or(Errno::EINVAL)?;
+        ring.has_room(len)
+    }
+
+    /// Sends a record to programs through a user ring buffer; false if it is full now.
+    ///
+    /// # Errors
+    ///
+    /// `E2BIG` if the record never fits, `EINVAL` if this is no user ring buffer.
+    pub fn send(&self, record: &[u8]) -> Result<bool, Errno> {
+        let ring = self.live().user_ring().ok_or(Errno::EINVAL)?;
+        ring.push(record)
+    }
+
     /// Begins to keep what programs send to `index` of a perf event array, up to `room_bytes` at a time.
     ///
     /// # Errors
@@ -545,6 +569,14 @@ impl LiveMap {
         }
     }
 
+    /// The ring buffer, if it is one that programs take records out of.
+    pub(crate) fn user_ring(&self) -> Option<&UserRing> {
+        match &self.0.storage {
+            Storage::UserRing(ring) => Some(ring),
+            _ => None,
+        }
+    }
+
     /// The perf event array, if it is one.
     pub(crate) fn events(&self) -> Option<&Events> {
         match &self.0.storage {
@@ -698,6 +730,7 @@ fn storage(around: &Surroundings<'_>, spec: &MapSpec) -> Result<Storage, Errno> 
             Ok(Storage::Holder(Holder::new(spec, Some(template))))
         }
         MapKind::RingBuf => Ring::new(window, spec).map(Storage::Ring),
+        MapKind::UserRingBuf => UserRing::new(window, spec).map(Storage::UserRing),
         MapKind::Queue => Queue::new(spec, false).map(Storage::Queue),
         MapKind::Stack => Queue::new(spec, true).map(Storage::Queue),
         MapKind::LpmTrie => Trie::new(window, spec, cpus).map(Storage::Trie),
