@@ -58,6 +58,15 @@ static long (*const bpf_dynptr_write)(const struct bpf_dynptr *dynptr, __u32 off
 static void *(*const bpf_dynptr_data)(const struct bpf_dynptr *dynptr, __u32 offset,
                                       __u32 size) = (void *)BPF_FUNC_dynptr_data;
 
+static long (*const bpf_check_mtu)(void *context, __u32 interface, __u32 *length, __s32 difference,
+                                   __u64 flags) = (void *)BPF_FUNC_check_mtu;
+static long (*const bpf_skb_get_xfrm_state)(void *skb, __u32 index, void *state, __u32 size,
+                                            __u64 flags) = (void *)BPF_FUNC_skb_get_xfrm_state;
+static long (*const bpf_skb_get_tunnel_opt)(void *skb, void *options, __u32 size) = (void *)BPF_FUNC_skb_get_tunnel_opt;
+static long (*const bpf_redirect_neigh)(__u32 interface, void *neighbour, int size,
+                                        __u64 flags) = (void *)BPF_FUNC_redirect_neigh;
+static long (*const bpf_redirect_peer)(__u32 interface, __u64 flags) = (void *)BPF_FUNC_redirect_peer;
+
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
 	__uint(max_entries, 4096);
@@ -270,6 +279,32 @@ int writes_its_packet(struct __sk_buff *skb)
 	seen[7] = bpf_dynptr_data(&dynptr, 0, 4) != 0;
 	seen[8] = bpf_dynptr_read(buffer, 2, &dynptr, 62, 0);
 	return buffer[0] << 8 | buffer[1];
+}
+
+SEC("tc")
+int asks_the_network(struct __sk_buff *skb)
+{
+	struct bpf_redir_neigh neighbour = {};
+	struct bpf_xfrm_state state = {};
+	__u8 options[8] = {1};
+	__u32 length = 0;
+	seen[0] = bpf_check_mtu(skb, 0, &length, 0, 0);
+	seen[1] = length;
+	seen[2] = bpf_check_mtu(skb, 1, &length, 100, 0);
+	length = 65536;
+	seen[3] = bpf_check_mtu(skb, 1, &length, 0, 0);
+	length = 100;
+	seen[4] = bpf_check_mtu(skb, 77, &length, 0, 0);
+	seen[5] = length;
+	seen[6] = bpf_check_mtu(skb, 0, &length, 0, 1);
+	seen[7] = bpf_check_mtu(skb, 0, &length, 70000, 0);
+	seen[8] = bpf_skb_get_xfrm_state(skb, 0, &state, sizeof(state), 0);
+	seen[9] = bpf_skb_get_tunnel_opt(skb, options, sizeof(options));
+	seen[10] = options[0];
+	seen[11] = bpf_redirect_neigh(1, 0, 0, 1);
+	seen[12] = bpf_redirect_neigh(1, &neighbour, 4, 0);
+	seen[13] = bpf_redirect_peer(1, 1);
+	return bpf_redirect_neigh(1, 0, 0, 0);
 }
 
 SEC("cgroup_skb/egress")
