@@ -115,6 +115,10 @@ struct Form {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct Label(usize);
 
+/// A jump over a few instructions, by the offset behind it.
+#[derive(Debug)]
+pub(super) struct Skip(usize);
+
 /// Code in the making.
 #[derive(Debug, Default)]
 pub(super) struct Assembler {
@@ -328,6 +332,11 @@ impl Assembler {
         self.bytes.extend([0x0f, 0xc8 | dst.0 & 7]);
     }
 
+    /// `dst = the address of mem`. Leaves the flags alone.
+    pub(super) fn lea(&mut self, dst: Reg, mem: Mem) {
+        self.reg_mem(Bits::B64, &[0x8d], dst, mem);
+    }
+
     /// `dst = [mem]`, zeros above.
     pub(super) fn load(&mut self, bits: Bits, dst: Reg, mem: Mem) {
         match bits {
@@ -435,6 +444,27 @@ impl Assembler {
         }
         self.bytes.extend([0x0f, 0x80 | cond as u8]);
         self.displacement_to(label);
+    }
+
+    /// A conditional jump over a few instructions, which [`Assembler::end_skip`] ends.
+    pub(super) fn skip_if(&mut self, cond: Cond) -> Skip {
+        self.bytes.extend([0x70 | cond as u8, 0]);
+        Skip(self.bytes.len())
+    }
+
+    /// The place where a skip arrives: at most 127 bytes behind it, else the code is never finished.
+    pub(super) fn end_skip(&mut self, Skip(start): Skip) {
+        match i8::try_from(self.bytes.len() - start) {
+            Ok(distance) => {
+                if let Some(byte) = self.bytes.get_mut(start - 1) {
+                    *byte = distance.cast_unsigned();
+                }
+            }
+            Err(_) => {
+                let never = self.label();
+                self.jump(never);
+            }
+        }
     }
 
     /// The displacement of a jump of two bytes to a label behind us, if that reaches.

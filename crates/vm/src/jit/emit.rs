@@ -15,7 +15,8 @@
 //! An abnormal end jumps to a stub that notes the instruction, and from there restores the stack pointer of the entry.
 
 use twinbpf_object::insn::{
-    Call, Condition, Displacement, Extend, Operand, Operation, Register, Size, WideValue, Width,
+    AluOp, Call, Condition, Displacement, Extend, Operand, Operation, Register, Size, WideValue,
+    Width,
 };
 
 use super::assembler::{
@@ -86,8 +87,11 @@ pub(super) fn emit(source: &Source<'_>, options: Options) -> Option<EmittedCode>
         facts: Facts::at_entry(),
         cut_register: None,
         main_end: main_end(source),
+        last_branches: vec![0; operations.len()],
     };
-    let targets = targets(source)?;
+    let targets = targets(source, &mut emitter.last_branches)?;
+    // Slots before this one are emitted already.
+    let mut fused = 0;
     for (at, operation) in operations.iter().enumerate() {
         let label = *emitter.slots.get(at)?;
         emitter.assembler.bind(label);
@@ -95,8 +99,17 @@ pub(super) fn emit(source: &Source<'_>, options: Options) -> Option<EmittedCode>
             emitter.facts = Facts::at_a_target();
             emitter.forget_address();
         }
-        if let Some(operation) = operation {
-            emitter.operation(at, *operation)?;
+        if at < fused {
+            continue;
+        }
+        let sum = Sum::at(operations, &targets, at);
+        fused = at + sum.as_ref().map_or(1, |sum| sum.slots);
+        match (sum, operation) {
+            (Some(sum), _) => emitter.sum(&sum),
+            (None, Some(operation)) => emitter.operation(at, *operation)?,
+            (None, None) => {}
+        }
+        for operation in operations.get(at..fused)?.iter().flatten() {
             emitter.facts.after(operation);
             emitter.forget_address_if_changed(operation);
         }
@@ -132,8 +145,8 @@ fn main_end(source: &Source<'_>) -> usize {
     }
 }
 
-/// Which slots a jump or call can arrive at.
-fn targets(source: &Source<'_>) -> Option<Vec<bool>> {
+/// Which slots a jump or call can arrive at, and from where last.
+fn targets(source: &Source<'_>, last_branches: &mut [usize]) -> Option<Vec<bool>> {
     let mut targets = vec![false; source.operations.len()];
     // The first function is entered from outside; what is known there is known unless something jumps back to it.
     for start in source.bounds.iter().skip(1) {
@@ -151,9 +164,82 @@ fn targets(source: &Source<'_>) -> Option<Vec<bool>> {
             Some(Operation::Call(Call::Local(to))) => *to,
             _ => continue,
         };
-        *targets.get_mut(code::destination(at, displacement)?)? = true;
+        let target = code::destination(at, displacement)?;
+        *targets.get_mut(target)? = true;
+        *last_branches.get_mut(target)? = at;
     }
     Some(targets)
+}
+
+/// A copy and the additions to it right behind: one instruction of the host.
+#[derive(Debug)]
+struct Sum {
+    dst: Register,
+    base: Register,
+    index: Option<Register>,
+    displacement: i32,
+    slots: usize,
+}
+
+impl Sum {
+    /// The sum that begins at `at`, if one does.
+    fn at(operations: &[Option<Operation>], targets: &[bool], at: usize) -> Option<Self> {
+        let Some(Operation::Alu {
+            width: Width::W64,
+            op: AluOp::Mov,
+            dst,
+            src: Operand::Register(base),
+        }) = *operations.get(at)?
+        else {
+            return None;
+        };
+        let mut sum = Self {
+            dst,
+            base,
+            index: None,
+            displacement: 0,
+            slots: 1,
+        };
+        let behind = operations.iter().zip(targets).skip(at + 1);
+        for (operation, is_target) in behind {
+            let goes_on = match operation {
+                Some(operation) if !is_target && dst != base => sum.add(operation),
+                _ => None,
+            };
+            match goes_on {
+                Some(()) => sum.slots += 1,
+                None => break,
+            }
+        }
+        (sum.slots > 1).then_some(sum)
+    }
+
+    /// Takes one more addition in, if it is one and there is room.
+    fn add(&mut self, operation: &Operation) -> Option<()> {
+        let Operation::Alu {
+            width: Width::W64,
+            op,
+            dst,
+            src,
+        } = *operation
+        else {
+            return None;
+        };
+        match (op, src) {
+            _ if dst != self.dst => return None,
+            (AluOp::Add, Operand::Immediate(imm)) => {
+                self.displacement = self.displacement.checked_add(imm)?;
+            }
+            (AluOp::Sub, Operand::Immediate(imm)) => {
+                self.displacement = self.displacement.checked_sub(imm)?;
+            }
+            (AluOp::Add, Operand::Register(index)) if index != dst && self.index.is_none() => {
+                self.index = Some(index);
+            }
+            _ => return None,
+        }
+        Some(())
+    }
 }
 
 /// What the out-of-line end of an instruction notes.
@@ -166,7 +252,7 @@ pub(super) struct Stub {
     pub(super) address: Option<(Register, i32)>,
 }
 
-/// A comparison, to be repeated where the budget ends.
+/// A comparison.
 #[derive(Debug, Clone, Copy)]
 struct Comparison {
     width: Width,
@@ -184,8 +270,11 @@ enum Rare {
         insns: i32,
         /// Where to go on: behind the payment.
         back: Label,
-        /// For a conditional jump: pay only if it is taken. Then go to the first label, else to the second.
-        only_if: Option<(Comparison, Label, Label)>,
+    },
+    /// A jump back that is seldom taken.
+    PayAndJump {
+        insns: i32,
+        to: Label,
     },
 }
 
@@ -207,6 +296,8 @@ pub(super) struct Emitter<'p> {
     pub(super) cut_register: Option<Register>,
     /// Slots before this one belong to the main function, which nothing calls; 0 if something does.
     main_end: usize,
+    /// For each slot the last one that jumps to it, or 0.
+    last_branches: Vec<usize>,
 }
 
 pub(super) fn field(offset: i32) -> Mem {
@@ -424,6 +515,15 @@ impl Emitter<'_> {
         Some(())
     }
 
+    fn sum(&mut self, sum: &Sum) {
+        let base = host(sum.base);
+        let memory = match sum.index {
+            Some(index) => Mem::Indexed(base, host(index), sum.displacement),
+            None => Mem::Base(base, sum.displacement),
+        };
+        self.assembler.lea(host(sum.dst), memory);
+    }
+
     fn jump(&mut self, at: usize, to: Displacement) -> Option<()> {
         let target = code::destination(at, to.0)?;
         if target <= at {
@@ -442,26 +542,25 @@ impl Emitter<'_> {
             self.assembler.jump_if(cond, label);
             return Some(());
         }
-        // Paid before it is known whether the jump is taken, and paid back if not: so a loop has one jump, not two.
         let insns = i32::try_from(at - target + 1).ok()?;
-        let (back, behind) = (self.assembler.label(), self.assembler.label());
-        let rare = self.rare(
-            at,
-            Rare::Refill {
-                insns,
-                back,
-                only_if: Some((comparison, label, behind)),
-            },
-        );
+        let cond = self.compare(comparison);
+        // The last branch back to a place is likely the loop's end, which is usually taken. Earlier ones are usually not.
+        if self
+            .last_branches
+            .get(target)
+            .is_some_and(|last| *last > at)
+        {
+            let rare = self.rare(at, Rare::PayAndJump { insns, to: label });
+            self.assembler.jump_if(cond, rare);
+            return Some(());
+        }
+        let not_taken = self.assembler.skip_if(cond.negated());
+        let rare = self.rare(at, Rare::Refill { insns, back: label });
         self.assembler
             .arith_imm(Arith::Sub, Bits::B64, BUDGET, insns);
-        self.assembler.jump_if(Cond::Below, rare);
-        self.assembler.bind(back);
-        let cond = self.compare(comparison);
-        self.assembler.jump_if(cond, label);
-        self.assembler
-            .arith_imm(Arith::Add, Bits::B64, BUDGET, insns);
-        self.assembler.bind(behind);
+        self.assembler.jump_if(Cond::AboveOrEqual, label);
+        self.assembler.jump(rare);
+        self.assembler.end_skip(not_taken);
         Some(())
     }
 
@@ -511,14 +610,7 @@ impl Emitter<'_> {
     fn charge(&mut self, at: usize, insns: usize) -> Option<()> {
         let insns = i32::try_from(insns).ok()?;
         let back = self.assembler.label();
-        let rare = self.rare(
-            at,
-            Rare::Refill {
-                insns,
-                back,
-                only_if: None,
-            },
-        );
+        let rare = self.rare(at, Rare::Refill { insns, back });
         self.assembler
             .arith_imm(Arith::Sub, Bits::B64, BUDGET, insns);
         self.assembler.jump_if(Cond::Below, rare);
@@ -645,15 +737,18 @@ impl Emitter<'_> {
     fn stubs(&mut self) {
         for (label, insn, rare) in std::mem::take(&mut self.stubs) {
             self.assembler.bind(label);
+            if let Rare::PayAndJump { insns, to } = rare {
+                self.assembler
+                    .arith_imm(Arith::Sub, Bits::B64, BUDGET, insns);
+                self.assembler.jump_if(Cond::AboveOrEqual, to);
+            }
             self.assembler
                 .store_imm(Bits::B32, field(offset::FAULT_INSN), insn.cast_signed());
             match rare {
                 Rare::Fault(stub) => self.fault(stub),
-                Rare::Refill {
-                    insns,
-                    back,
-                    only_if,
-                } => self.pay_again(insns, back, only_if),
+                Rare::Refill { insns, back } | Rare::PayAndJump { insns, to: back } => {
+                    self.pay_again(insns, back)
+                }
             }
         }
     }
@@ -674,17 +769,9 @@ impl Emitter<'_> {
         a.jump(self.leave);
     }
 
-    fn pay_again(&mut self, insns: i32, back: Label, only_if: Option<(Comparison, Label, Label)>) {
+    fn pay_again(&mut self, insns: i32, back: Label) {
         self.assembler
             .arith_imm(Arith::Add, Bits::B64, BUDGET, insns);
-        let back = match only_if {
-            None => back,
-            Some((comparison, taken, behind)) => {
-                let cond = self.compare(comparison);
-                self.assembler.jump_if(cond.negated(), behind);
-                taken
-            }
-        };
         self.assembler.mov_imm(R11, u64::from(insns.unsigned_abs()));
         self.assembler.call(self.refill);
         self.assembler.jump(back);

@@ -222,6 +222,37 @@ mod tests {
     }
 
     #[test]
+    fn a_copy_and_what_is_added_to_it_are_one_instruction_unless_a_jump_arrives_between() {
+        let decode = |slots: [Insn; 5]| {
+            let decoded = slots.map(|slot| Operation::decode(&[slot, Insn::default()]).unwrap());
+            decoded.map(|decoded| Some(decoded.operation))
+        };
+        let sum = [
+            insn(0xbf, 2, 10, 0, 0),
+            insn(0x0f, 2, 3, 0, 0),
+            insn(0x07, 2, 0, 0, -4),
+        ];
+        let [copy, index, imm] = sum;
+        let exit = insn(0x95, 0, 0, 0, 0);
+        let into = insn(0x55, 5, 0, -2, 0);
+        let has_sum = |slots| {
+            let code = emitted(&decode(slots), &[0, 5], options(Guard::Pages, true));
+            let is_sum = |found: &&Instruction| {
+                found.code() == Code::Lea_r64_m
+                    && (found.op0_register(), found.memory_base()) == (Register::RSI, Register::RBP)
+                    && found.memory_displacement64() == (-4_i64).cast_unsigned()
+            };
+            let found = instructions(&code).iter().find(is_sum).copied();
+            found.map(|found| found.memory_index())
+        };
+        assert_eq!(has_sum([copy, index, imm, exit, exit]), Some(Register::RDX));
+        assert_eq!(
+            has_sum([copy, imm, index, into, exit]),
+            Some(Register::None)
+        );
+    }
+
+    #[test]
     fn every_guarded_access_to_the_window_is_a_site() {
         for operation in every_operation() {
             let operations = [Operation::Exit, operation, Operation::Exit].map(Some);
