@@ -433,6 +433,7 @@ const MODULES: &[(&str, &[Row])] = &[
                     "typed",
                 ],
             ),
+            ("map", &["choice", "exit", "output", "table", "typed"]),
             (
                 "args",
                 &[
@@ -444,6 +445,7 @@ const MODULES: &[(&str, &[Row])] = &[
                     "explain",
                     "generate",
                     "inspect",
+                    "map",
                     "prog",
                     "target_choice",
                 ],

@@ -11,11 +11,12 @@ use twinbpf::{Direction, Hook};
 use crate::assembly::{AsmArgs, DisasmArgs};
 use crate::btf::{BtfArgs, BtfCommand};
 use crate::check::CheckArgs;
-use crate::choice::{EngineChoice, TypeChoice};
+use crate::choice::{EngineChoice, TypeChoice, parse_time};
 use crate::doctor::DoctorArgs;
 use crate::explain::ExplainArgs;
 use crate::generate::GenArgs;
 use crate::inspect::InspectArgs;
+use crate::map::MapArgs;
 use crate::prog::ProgArgs;
 use crate::target_choice::TargetArgs;
 
@@ -60,6 +61,8 @@ pub(crate) enum Command {
     Doctor(DoctorArgs),
     /// Make files from objects
     Gen(GenArgs),
+    /// Maps of the running system: print, change, compare, wait for their records
+    Map(MapArgs),
     /// Run single programs on packets, attached to nothing
     Prog(ProgArgs),
     /// Print types: as lines, JSON, C, or members and holes
@@ -83,6 +86,7 @@ impl Command {
             Self::Doctor(args) => args.json,
             Self::Gen(args) => args.wants_json(),
             Self::Prog(args) => args.wants_json(),
+            Self::Map(args) => args.wants_json(),
             Self::Asm(args) => args.json,
             Self::Disasm(args) => args.json,
         }
@@ -96,6 +100,7 @@ impl Command {
             | Self::Btf(_)
             | Self::Gen(_)
             | Self::Prog(_)
+            | Self::Map(_)
             | Self::Asm(_)
             | Self::Disasm(_) => false,
             Self::Check(args) => args.log,
@@ -236,25 +241,6 @@ fn parse_hook(text: &str) -> Result<Hook, String> {
     }
 }
 
-/// Reads `5`, `5s`, `500ms`, `2m`, `1h`.
-fn parse_time(text: &str) -> Result<Duration, String> {
-    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-    let unit_ms = match &text[digits.len()..] {
-        "ms" => 1,
-        "" | "s" => 1_000,
-        "m" => 60_000,
-        "h" => 3_600_000,
-        other => return Err(format!("unknown unit `{other}`; units are ms, s, m, h")),
-    };
-    digits
-        .parse::<u64>()
-        .ok()
-        .and_then(|number| number.checked_mul(unit_ms))
-        .filter(|ms| *ms > 0)
-        .map(Duration::from_millis)
-        .ok_or_else(|| "a time is a whole number and a unit, for example 5s".to_owned())
-}
-
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory;
@@ -264,16 +250,6 @@ mod tests {
     #[test]
     fn the_command_line_is_free_of_contradictions() {
         Cli::command().debug_assert();
-    }
-
-    #[test]
-    fn times_have_units_and_seconds_need_none() {
-        assert_eq!(parse_time("5"), Ok(Duration::from_secs(5)));
-        assert_eq!(parse_time("500ms"), Ok(Duration::from_millis(500)));
-        assert_eq!(parse_time("2m"), Ok(Duration::from_secs(120)));
-        for wrong in ["", "s", "5x", "-1", "0", "1.5s", "99999999999999999999h"] {
-            assert!(parse_time(wrong).is_err(), "{wrong}");
-        }
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! Choices that several commands offer.
 
+use std::time::Duration;
+
 use clap::ValueEnum;
 use twinbpf::abi::{meaning_of_section, nearest_section};
 use twinbpf::{AttachKind, Engine, ProgramKind, Result};
@@ -74,9 +76,38 @@ fn unknown_type(name: &str) -> String {
     format!("{guess}types are {}", names.join(", "))
 }
 
+/// Reads `5`, `5s`, `500ms`, `2m`, `1h`.
+pub(crate) fn parse_time(text: &str) -> Result<Duration, String> {
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let unit_ms = match &text[digits.len()..] {
+        "ms" => 1,
+        "" | "s" => 1_000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        other => return Err(format!("unknown unit `{other}`; units are ms, s, m, h")),
+    };
+    digits
+        .parse::<u64>()
+        .ok()
+        .and_then(|number| number.checked_mul(unit_ms))
+        .filter(|ms| *ms > 0)
+        .map(Duration::from_millis)
+        .ok_or_else(|| "a time is a whole number and a unit, for example 5s".to_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn times_have_units_and_seconds_need_none() {
+        assert_eq!(parse_time("5"), Ok(Duration::from_secs(5)));
+        assert_eq!(parse_time("500ms"), Ok(Duration::from_millis(500)));
+        assert_eq!(parse_time("2m"), Ok(Duration::from_secs(120)));
+        for wrong in ["", "s", "5x", "-1", "0", "1.5s", "99999999999999999999h"] {
+            assert!(parse_time(wrong).is_err(), "{wrong}");
+        }
+    }
 
     #[test]
     fn a_type_is_a_types_name_or_a_sections_for_one_section_or_the_untyped() {

@@ -16,6 +16,7 @@ mod explain;
 mod generate;
 mod hex;
 mod inspect;
+mod map;
 mod object_file;
 mod output;
 mod prog;
@@ -50,6 +51,7 @@ fn main() -> ExitCode {
         Command::Gen(args) => generate::generate(args, &output),
         Command::Doctor(args) => doctor::doctor(args, &output),
         Command::Prog(args) => prog::prog(args, &output),
+        Command::Map(args) => map::map(args, &output),
         Command::Asm(args) => assembly::asm(args, &output),
         Command::Disasm(args) => assembly::disasm(args, &output),
     };

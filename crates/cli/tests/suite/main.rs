@@ -17,6 +17,7 @@ mod errors;
 mod explanations;
 mod generation;
 mod inspection;
+mod maps;
 mod rejections;
 mod sender;
 mod support;
@@ -46,6 +47,7 @@ fn main() -> ExitCode {
     cases.extend(errors::cases());
     cases.extend(explanations::cases());
     cases.extend(inspection::cases());
+    cases.extend(maps::cases());
     cases.extend(rejections::cases());
     cases.extend(test_runs::cases());
     cases.extend(types::cases());
