@@ -310,6 +310,7 @@ const FIXTURES: &[Fixture] = &[
     built("testdata/bpf/plugin.bpf.c", "v3"),
     built("testdata/bpf/functions.bpf.c", "v3"),
     built("testdata/bpf/timers.bpf.c", "v3"),
+    built("testdata/bpf/objects.bpf.c", "v3"),
     built("crates/twinbpf/examples/plugin/discount.bpf.c", "v3"),
     built("testdata/bpf/externs_missing.bpf.c", "v3"),
     built("testdata/bpf/struct_ops.bpf.c", "v3"),

@@ -48,6 +48,21 @@ fn main() -> ExitCode {
             }));
         }
     }
+    for program in fixture("objects")
+        .programs
+        .into_iter()
+        .filter(|each| each.autoload)
+    {
+        for (word, executor) in executors() {
+            let name = program.name.clone();
+            let needs = [Need::Kernel, Need::KernelTypes, Need::Linux618];
+            let case = format!("{name}::{word}");
+            cases.push(Case::new(&case, &needs, move || {
+                let expected = run_objects(&Engine::kernel().unwrap(), &name);
+                assert_eq!(run_objects(&vm(executor), &name), expected);
+            }));
+        }
+    }
     twinbpf_trials::run(cases)
 }
 
@@ -123,4 +138,20 @@ fn run_timers(engine: &Engine, program: &str, callbacks: u64) -> (u32, Vec<i32>,
     }
     let seen = loaded.variable::<[i32; 16]>("seen").unwrap().get().unwrap();
     (output.value, seen.to_vec(), fired.get().unwrap())
+}
+
+/// What a program of `objects.bpf.c` answers and finds out in three runs: what stays in its maps is there in the next one.
+fn run_objects(engine: &Engine, program: &str) -> Vec<(u32, Vec<i32>)> {
+    let loaded = load(engine, "objects", program);
+    let input = TestInput {
+        data: &[0; 64],
+        ..TestInput::default()
+    };
+    let live = loaded.program(program).unwrap();
+    let run = |_| {
+        let value = live.test_run(&input).unwrap().value;
+        let seen = loaded.variable::<[i32; 16]>("seen").unwrap().get().unwrap();
+        (value, seen.to_vec())
+    };
+    (0..3).map(run).collect()
 }

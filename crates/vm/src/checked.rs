@@ -370,12 +370,21 @@ impl Machine<'_, '_> {
         let provenance = match (spilled, self.packet_field(address, size)) {
             (Some(spilled), _) => spilled.provenance,
             (None, Some(field)) => self.packet_provenance(field),
-            (None, None) => Provenance::Number,
+            (None, None) => self.origin_in_memory(size, bits),
         };
         Ok(Value {
             value: bits,
             provenance,
         })
+    }
+
+    /// What nobody of this run stored may still be an object that a value owns.
+    fn origin_in_memory(&self, size: Size, bits: u64) -> Provenance {
+        let address = u32::try_from(bits).ok().filter(|_| size == Size::Dw);
+        match address.and_then(|address| self.run.objects.at(address)) {
+            Some((start, len)) => Provenance::object(start, len, "an object"),
+            None => Provenance::Number,
+        }
     }
 
     fn store(

@@ -6,6 +6,8 @@
 use std::any::Any;
 use std::sync::Arc;
 
+use twinbpf_object::btf::TypeId;
+
 use crate::checked;
 use crate::config::Executor;
 use crate::fault::{Ended, FaultKind};
@@ -71,6 +73,13 @@ pub(crate) fn keep(run: &Run<'_>) -> Option<Arc<dyn Any + Send + Sync>> {
     let program: &Program = run.program.downcast_ref()?;
     let program = program.itself.upgrade()?;
     Some(program)
+}
+
+/// Bytes of the type with this number in the object of the run's program.
+pub(crate) fn type_bytes(run: &Run<'_>, number: u32) -> Option<u32> {
+    let program: &Program = run.program.downcast_ref()?;
+    let bytes = program.types()?.size_of(TypeId(number)).ok()?;
+    u32::try_from(bytes).ok()
 }
 
 /// Runs another program on the present function's frame.

@@ -159,7 +159,7 @@ impl fmt::Display for FaultKind {
                 )
             }
             Self::NotAMap { value } => write!(f, "a helper expected a map and got {value:#x}"),
-            Self::NotHeld { what } => write!(f, "gives back {what} that it does not hold"),
+            Self::NotHeld { what } => write!(f, "gives back or uses {what} that it does not hold"),
             Self::NotAFunction { value } => {
                 write!(f, "a helper expected a callback and got {value:#x}")
             }

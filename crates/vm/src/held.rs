@@ -2,11 +2,13 @@
 //! run ends is given back for it.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use twinbpf_shm::SharedBytes;
 
 use crate::fault::FaultKind;
 use crate::maps::{LiveMap, Record};
+use crate::objects::Objects;
 
 /// Most iterators, sections and the like that a run can have open: far more than frames have room for.
 const MOST_OPEN: usize = 4096;
@@ -21,7 +23,10 @@ pub(crate) struct Held {
     iterators: Vec<(Place, Iterator)>,
     sections: Vec<Section>,
     dynptrs: Vec<(Place, Dynptr)>,
-    /// Whether there was an iterator, a section or a dynptr in this run.
+    /// Objects that the run owns, one as often as it owns it.
+    objects: Vec<u32>,
+    heap: Option<Arc<Objects>>,
+    /// Whether there was any of the four in this run.
     is_open: bool,
 }
 
@@ -150,6 +155,23 @@ impl Held {
         Ok(())
     }
 
+    /// Makes the run own an object; false if it owns too many.
+    pub(crate) fn hold_object(&mut self, heap: &Arc<Objects>, address: u32) -> bool {
+        if self.objects.len() >= MOST_OPEN {
+            return false;
+        }
+        self.heap.get_or_insert_with(|| Arc::clone(heap));
+        self.is_open = true;
+        self.objects.push(address);
+        true
+    }
+
+    /// Takes an object away from the run; false if it does not own it.
+    pub(crate) fn take_object(&mut self, address: u32) -> bool {
+        let index = self.objects.iter().rposition(|held| *held == address);
+        index.map(|index| self.objects.swap_remove(index)).is_some()
+    }
+
     /// Makes a dynptr; an older one at the same place is gone.
     ///
     /// # Errors
@@ -242,6 +264,11 @@ impl Held {
         self.iterators.clear();
         self.sections.clear();
         self.dynptrs.clear();
+        for object in self.objects.drain(..) {
+            if let Some(heap) = &self.heap {
+                heap.give_up(object);
+            }
+        }
         self.is_open = false;
         if let Some((_, word)) = self.lock.take() {
             // The view has the four bytes that were locked through it, so storing cannot fail.

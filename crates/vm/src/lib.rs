@@ -32,6 +32,7 @@ mod kfuncs;
 pub mod live;
 mod machine;
 mod maps;
+mod objects;
 mod packet;
 mod program;
 mod provenance;

@@ -6,6 +6,7 @@
 use std::sync::{Arc, Weak};
 
 use twinbpf_object::abi::{MapFlags, helper_name};
+use twinbpf_object::btf::Btf;
 use twinbpf_object::diagnosis::SourceLine;
 use twinbpf_object::insn::{Call, Displacement, Operation, WideValue};
 use twinbpf_object::link::{HoleKind, LinkedProgram, SourceLines, Unavailable};
@@ -196,6 +197,11 @@ impl Program {
         let function = self.bounds.iter().rev().find(|start| **start <= at.get());
         let start = u32::try_from(*function?).ok()?;
         self.lines.find(at, InsnIndex(start))
+    }
+
+    /// The types of the object it is from.
+    pub(crate) fn types(&self) -> Option<&Btf> {
+        self.lines.types()
     }
 
     /// What is missing at an instruction that the target has nothing for.

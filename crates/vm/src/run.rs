@@ -16,6 +16,7 @@ use crate::handles::FIRST_FUNCTION_HANDLE;
 use crate::held::Held;
 use crate::machine::{MAY_GOTO_LOOPS, Machine};
 use crate::maps::LiveMap;
+use crate::objects::Objects;
 pub(crate) use crate::packet::Packet;
 use crate::provenance::{Provenance, Tracked};
 use crate::semantics::low_32;
@@ -44,6 +45,7 @@ pub(crate) struct Run<'w> {
     pub(crate) window: &'w Window,
     pub(crate) surroundings: &'w Surroundings,
     pub(crate) timers: &'w Timers,
+    pub(crate) objects: &'w Arc<Objects>,
     /// The maps that the program refers to.
     pub(crate) maps: &'w [LiveMap],
     /// The functions that the program calls by name.
@@ -67,6 +69,8 @@ pub(crate) struct Standing {
     pub(crate) enter: Enter,
     /// Keeps the present program alive for a callback that runs later.
     pub(crate) keep: Keep,
+    /// Bytes of a type of the present program's object.
+    pub(crate) type_bytes: TypeBytes,
     pub(crate) executor: Executor,
     /// The worker's number: the CPU a program sees.
     pub(crate) slot: u32,
@@ -135,6 +139,9 @@ pub(crate) type Enter =
 
 /// The present program, to be kept.
 pub(crate) type Keep = fn(&Run<'_>) -> Option<Arc<dyn Any + Send + Sync>>;
+
+/// Bytes of the type with this number in the object of the present program.
+pub(crate) type TypeBytes = fn(&Run<'_>, u32) -> Option<u32>;
 
 /// What to run.
 #[derive(Debug, Clone, Copy)]

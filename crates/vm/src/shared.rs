@@ -7,6 +7,7 @@ use twinbpf_object::btf::Btf;
 use crate::config::{Randomness, VmConfig};
 use crate::handles::Handles;
 use crate::kfuncs::HostFunctions;
+use crate::objects::Objects;
 use crate::surroundings::Surroundings;
 use crate::timers::Timers;
 use crate::window::Window;
@@ -20,6 +21,7 @@ pub(crate) struct Shared {
     /// Functions of the host that programs can call by name.
     pub(crate) host_functions: HostFunctions,
     pub(crate) timers: Timers,
+    pub(crate) objects: Arc<Objects>,
     /// The host kernel's types, read when first needed.
     pub(crate) types: OnceLock<Option<Arc<Btf>>>,
     /// Which worker slots are taken.

@@ -11,6 +11,7 @@ use twinbpf_object::{Code, Diagnosis, Errno, Error, ErrorKind, MapSpec, Result};
 use crate::config::{Executor, VmConfig};
 use crate::kfuncs::{self, HostCall, HostClosure, HostFault, HostFunction, HostFunctions};
 use crate::maps::{Element, Surroundings as MapSurroundings, VmMap};
+use crate::objects::Objects;
 use crate::program::{Program, VmProgram};
 use crate::shared::Shared;
 use crate::surroundings::{Surroundings, host_modules, host_types};
@@ -56,6 +57,7 @@ impl Vm {
             return Err(Diagnosis::new(Code::USAGE, "a vm needs at least one CPU slot").into());
         }
         let window = Window::new().map_err(no_window)?;
+        let objects = Arc::new(Objects::new(&window));
         let slots = usize::try_from(config.cpu_slots)
             .unwrap_or(usize::MAX)
             .min(1 << 12);
@@ -67,6 +69,7 @@ impl Vm {
             types: OnceLock::new(),
             host_functions,
             timers: Timers::default(),
+            objects,
             config,
         })))
     }

@@ -8,7 +8,7 @@ use twinbpf_object::{Code, Diagnosis, Errno, Error, InsnIndex, Result};
 
 use crate::config::Executor;
 use crate::context::{BYTES, ContextLayout, ContextView, DataFields};
-use crate::execute::{enter, execute, keep};
+use crate::execute::{enter, execute, keep, type_bytes};
 use crate::fault::{Ended, Fault, FaultKind};
 use crate::held::Held;
 use crate::machine::Machine;
@@ -87,6 +87,7 @@ impl Worker {
             machine: Machine::new(&vm.window, slot),
             enter,
             keep,
+            type_bytes,
             executor: vm.config.executor,
             slot,
             random: vm.random_start(slot),
@@ -182,6 +183,7 @@ impl Worker {
             window: &self.vm.window,
             surroundings: &self.vm.surroundings,
             timers: &self.vm.timers,
+            objects: &self.vm.objects,
             maps: program.maps(),
             kfuncs: program.kfuncs(),
             kind: program.kind,
@@ -241,6 +243,7 @@ impl Worker {
             window: &self.vm.window,
             surroundings: &self.vm.surroundings,
             timers: &self.vm.timers,
+            objects: &self.vm.objects,
             maps: program.maps(),
             kfuncs: program.kfuncs(),
             program,

@@ -36,6 +36,11 @@ impl SourceLines {
         &self.lines
     }
 
+    /// The types of the object that the lines are from.
+    pub fn types(&self) -> Option<&Btf> {
+        self.btf.as_deref()
+    }
+
     /// The line that the instruction `at` comes from; `function` is the start of its function.
     pub fn find(&self, at: InsnIndex, function: InsnIndex) -> Option<SourceLine> {
         let btf = self.btf.as_deref()?;

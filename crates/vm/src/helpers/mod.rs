@@ -11,6 +11,7 @@ mod locks;
 mod maps;
 mod memory;
 mod network;
+pub(crate) mod objects;
 mod packet;
 mod reshape;
 mod ring;
@@ -157,6 +158,7 @@ pub(crate) static TABLE: &[Row] = &[
     Row { number: 189, arguments: 4, call: packet::xdp_load_bytes },
     Row { number: 190, arguments: 4, call: packet::xdp_store_bytes },
     Row { number: 192, arguments: 3, call: network::set_time },
+    Row { number: 194, arguments: 2, call: objects::exchange },
     Row { number: 195, arguments: 3, call: maps::lookup_percpu },
     Row { number: 196, arguments: 1, call: network::other_socket },
     Row { number: 197, arguments: 4, call: dynptr::from_memory },

@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use twinbpf_object::target::Prototype;
 
-use crate::helpers::{Helper, dynptr, timers};
+use crate::helpers::{Helper, dynptr, objects, timers};
 use crate::run::{Kfunc, KfuncBody};
 
 pub use host::{Answer, HostCall, HostClosure, HostFault, HostFunction, HostNumber};
@@ -75,12 +75,24 @@ static TABLE: &[Row] = &[
     Row { name: "bpf_iter_num_destroy", arguments: 1, call: iterators::destroy },
     Row { name: "bpf_iter_num_new", arguments: 3, call: iterators::new_numbers },
     Row { name: "bpf_iter_num_next", arguments: 1, call: iterators::next_number },
+    Row { name: "bpf_list_back", arguments: 1, call: objects::last },
+    Row { name: "bpf_list_front", arguments: 1, call: objects::first },
+    Row { name: "bpf_list_pop_back", arguments: 1, call: objects::pop_back },
+    Row { name: "bpf_list_pop_front", arguments: 1, call: objects::pop_front },
+    Row { name: "bpf_list_push_back_impl", arguments: 2, call: objects::push_back },
+    Row { name: "bpf_list_push_front_impl", arguments: 2, call: objects::push_front },
     Row { name: "bpf_local_irq_restore", arguments: 1, call: sections::restore_interrupts },
     Row { name: "bpf_local_irq_save", arguments: 1, call: sections::save_interrupts },
+    Row { name: "bpf_obj_drop_impl", arguments: 1, call: objects::give_up },
+    Row { name: "bpf_obj_new_impl", arguments: 1, call: objects::new },
     Row { name: "bpf_preempt_disable", arguments: 0, call: sections::disable_preemption },
     Row { name: "bpf_preempt_enable", arguments: 0, call: sections::enable_preemption },
+    Row { name: "bpf_rbtree_add_impl", arguments: 3, call: objects::add },
+    Row { name: "bpf_rbtree_first", arguments: 1, call: objects::first },
+    Row { name: "bpf_rbtree_remove", arguments: 2, call: objects::remove },
     Row { name: "bpf_rcu_read_lock", arguments: 0, call: sections::begin_reading },
     Row { name: "bpf_rcu_read_unlock", arguments: 0, call: sections::end_reading },
+    Row { name: "bpf_refcount_acquire_impl", arguments: 1, call: objects::share },
     Row { name: "bpf_strchr", arguments: 2, call: strings::first },
     Row { name: "bpf_strchrnul", arguments: 2, call: strings::first_or_end },
     Row { name: "bpf_strcmp", arguments: 2, call: strings::compare },

@@ -4,6 +4,7 @@
 mod calls;
 mod core;
 mod fixtures;
+mod held;
 mod maps;
 mod plugin;
 mod random;
