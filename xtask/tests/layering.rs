@@ -411,6 +411,7 @@ const MODULES: &[(&str, &[Row])] = &[
                 &["error_document", "exit", "object_file", "output"],
             ),
             ("doctor", &["exit", "output"]),
+            ("link", &["exit", "output", "table"]),
             ("generate", &["btf_file", "exit", "object_file", "output"]),
             ("assembly", &["exit", "hex", "object_file", "output"]),
             (
@@ -451,6 +452,7 @@ const MODULES: &[(&str, &[Row])] = &[
                     "generate",
                     "inspect",
                     "map",
+                    "link",
                     "prog",
                     "target_choice",
                 ],

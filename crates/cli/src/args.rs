@@ -6,16 +6,17 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use twinbpf::{Direction, Hook};
+use twinbpf::Direction;
 
 use crate::assembly::{AsmArgs, DisasmArgs};
 use crate::btf::{BtfArgs, BtfCommand};
 use crate::check::CheckArgs;
-use crate::choice::{EngineChoice, TypeChoice, parse_time};
+use crate::choice::{EngineChoice, HookChoice, TypeChoice, parse_time};
 use crate::doctor::DoctorArgs;
 use crate::explain::ExplainArgs;
 use crate::generate::GenArgs;
 use crate::inspect::InspectArgs;
+use crate::link::LinkArgs;
 use crate::map::MapArgs;
 use crate::prog::ProgArgs;
 use crate::target_choice::TargetArgs;
@@ -65,6 +66,8 @@ pub(crate) enum Command {
     Map(MapArgs),
     /// Run single programs on packets, attached to nothing
     Prog(ProgArgs),
+    /// List, show, detach and pin what is attached in this kernel, by whomever
+    Link(LinkArgs),
     /// Print types: as lines, JSON, C, or members and holes
     Btf(BtfArgs),
     /// Turn text into instructions, an instruction a line, written as the kernel's verifier log does, with labels
@@ -87,6 +90,7 @@ impl Command {
             Self::Gen(args) => args.wants_json(),
             Self::Prog(args) => args.wants_json(),
             Self::Map(args) => args.wants_json(),
+            Self::Link(args) => args.wants_json(),
             Self::Asm(args) => args.json,
             Self::Disasm(args) => args.json,
         }
@@ -99,6 +103,7 @@ impl Command {
             | Self::Doctor(_)
             | Self::Btf(_)
             | Self::Gen(_)
+            | Self::Link(_)
             | Self::Prog(_)
             | Self::Map(_)
             | Self::Asm(_)
@@ -127,9 +132,18 @@ pub(crate) struct RunArgs {
     #[arg(long = "set", value_name = "NAME=VALUE", value_parser = SetChoice::parse)]
     pub(crate) variables: Vec<SetChoice>,
 
-    /// Where to attach: socket:INTERFACE; a program without a type becomes a socket_filter
-    #[arg(long, value_name = "HOOK", value_parser = parse_hook, conflicts_with = "pcap")]
-    pub(crate) attach: Option<Hook>,
+    /// Attach to this hook the program named, or every program that such a hook takes; all others as their sections say:
+    /// socket:INTERFACE, xdp:INTERFACE, tc.ingress:INTERFACE, cgroup:FOLDER, raw_tp:NAME, uprobe:FILE:FUNCTION, ...
+    #[arg(long, value_name = "[PROGRAM=]HOOK", value_parser = HookChoice::parse, conflicts_with = "pcap")]
+    pub(crate) attach: Vec<HookChoice>,
+
+    /// The interface for sections that name none, such as xdp, tc and socket
+    #[arg(long, value_name = "INTERFACE", conflicts_with = "pcap")]
+    pub(crate) interface: Option<String>,
+
+    /// The cgroup's folder for sections that name none, such as cgroup/connect4 and sockops
+    #[arg(long, value_name = "FOLDER", conflicts_with = "pcap")]
+    pub(crate) cgroup: Option<PathBuf>,
 
     /// Run on the packets of a capture file (pcap or pcapng) instead of a live interface; vm only
     #[arg(long, value_name = "FILE")]
@@ -232,13 +246,6 @@ fn parse_integer(text: &str) -> Result<i128, String> {
     magnitude
         .map(|magnitude| sign * i128::from(magnitude))
         .map_err(|_| format!("`{text}` is no integer of at most 64 bits, such as 10, -3, 0x1f"))
-}
-
-fn parse_hook(text: &str) -> Result<Hook, String> {
-    match text.split_once(':') {
-        Some(("socket", interface)) if !interface.is_empty() => Ok(Hook::socket(interface)),
-        _ => Err("a hook is written socket:INTERFACE, for example socket:lo".to_owned()),
-    }
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use clap::ValueEnum;
 use twinbpf::abi::{meaning_of_section, nearest_section};
-use twinbpf::{AttachKind, Engine, ProgramKind, Result};
+use twinbpf::{AttachKind, Engine, Hook, ProgramKind, Result};
 
 /// Which engine, or the one that works.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -67,6 +67,30 @@ impl TypeChoice {
     }
 }
 
+/// A hook that the user named.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct HookChoice {
+    /// For this program only.
+    pub(crate) program: Option<String>,
+    /// The hook.
+    pub(crate) hook: Hook,
+}
+
+impl HookChoice {
+    /// Reads `[PROGRAM=]HOOK`. Hooks may have `=` too, but only behind a colon.
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
+        let named = text.split_once('=').filter(|(name, _)| !name.contains(':'));
+        let (program, hook) = match named {
+            Some((name, hook)) => (Some(name.to_owned()), hook),
+            None => (None, text),
+        };
+        Ok(Self {
+            program,
+            hook: hook.parse()?,
+        })
+    }
+}
+
 fn unknown_type(name: &str) -> String {
     let names: Vec<&str> = ProgramKind::all().filter_map(ProgramKind::name).collect();
     let guess = match nearest_section(name) {
@@ -107,6 +131,16 @@ mod tests {
         for wrong in ["", "s", "5x", "-1", "0", "1.5s", "99999999999999999999h"] {
             assert!(parse_time(wrong).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn a_hook_is_for_one_program_or_for_all() {
+        let choice = HookChoice::parse("count=xdp:lo").unwrap();
+        assert_eq!(choice.program.as_deref(), Some("count"));
+        assert_eq!(choice.hook, Hook::xdp("lo"));
+        let choice = HookChoice::parse("iter:pid=1").unwrap();
+        assert_eq!(choice.program, None);
+        assert!(HookChoice::parse("count=").is_err());
     }
 
     #[test]

@@ -16,6 +16,7 @@ mod explain;
 mod generate;
 mod hex;
 mod inspect;
+mod link;
 mod map;
 mod object_file;
 mod output;
@@ -52,6 +53,7 @@ fn main() -> ExitCode {
         Command::Doctor(args) => doctor::doctor(args, &output),
         Command::Prog(args) => prog::prog(args, &output),
         Command::Map(args) => map::map(args, &output),
+        Command::Link(args) => link::link(args, &output),
         Command::Asm(args) => assembly::asm(args, &output),
         Command::Disasm(args) => assembly::disasm(args, &output),
     };

@@ -86,7 +86,9 @@ pub use user_ring::{Reservation, UserRing};
 pub use variable::Variable;
 pub use walk::RawEntries;
 
-pub use twinbpf_kernel::{Kernel, KernelFacts, LinkInfo, LinkPlace, Token};
+pub use twinbpf_kernel::{
+    Kernel, KernelFacts, KernelProgramInfo, LinkInfo, LinkPlace, Token, program_by_id,
+};
 pub use twinbpf_object::hook::{self, Hook};
 pub use twinbpf_object::link::{link, link_each};
 pub use twinbpf_object::read_types;

@@ -82,6 +82,15 @@ impl Link {
         Ok(link.map(Self::of_others))
     }
 
+    /// The numbers of all links of this kernel, ascending.
+    ///
+    /// # Errors
+    ///
+    /// If a privilege is missing.
+    pub fn ids() -> Result<Vec<u32>> {
+        twinbpf_kernel::link_ids()
+    }
+
     fn of_others(link: KernelLink) -> Self {
         Self {
             hook: None,

@@ -6,6 +6,7 @@
 //!                                                                                         └> what changed
 //! ```
 
+mod attaching;
 mod child;
 mod ending;
 mod events;
@@ -17,7 +18,7 @@ mod watch;
 use std::time::{Duration, Instant};
 
 use twinbpf::spec::Object;
-use twinbpf::{Code, Diagnosis, Hook, LinkStats, PrivateNetwork};
+use twinbpf::{Code, Diagnosis, LinkStats, PrivateNetwork};
 
 use crate::args::RunArgs;
 use crate::choice::EngineChoice;
@@ -26,6 +27,7 @@ use crate::object_file;
 use crate::output::{Failure, Output};
 use crate::program_types;
 
+use attaching::Attaching;
 use child::Child;
 use ending::Ending;
 use events::{Event, Events};
@@ -40,15 +42,16 @@ const TICK: Duration = Duration::from_secs(1);
 pub(crate) fn run(args: &RunArgs, output: &Output) -> Result<Exit, Failure> {
     let mut object = object_file::read(&args.object)?;
     refuse_capture_in_kernel(args)?;
-    let hook = hook(args);
-    prepare_types(&mut object, args, hook.as_ref(), output)?;
+    let attaching = Attaching::new(args);
+    prepare_types(&mut object, args, &attaching, output)?;
     variables::apply(&mut object, &args.variables)
         .map_err(|error| error.in_file(args.object.display().to_string()))?;
     if !args.command.is_empty() {
         let network = PrivateNetwork::enter()?;
         output.talk(&format!("network: {network}"));
     }
-    let session = Session::start(args, &object, hook.as_ref(), output)?;
+    let session = Session::start(args, &object, &attaching, output)?;
+    session.left.iter().for_each(|left| output.talk(left));
     if args.log {
         session.print_logs(output);
     }
@@ -73,28 +76,21 @@ pub(crate) fn run(args: &RunArgs, output: &Output) -> Result<Exit, Failure> {
     Ok(ending.exit(&stats))
 }
 
-/// The hook to attach to: the one named, or the private network's `lo`.
-fn hook(args: &RunArgs) -> Option<Hook> {
-    match (&args.attach, args.command.is_empty()) {
-        (Some(hook), _) => Some(hook.clone()),
-        (None, false) => Some(Hook::socket("lo")),
-        (None, true) => None,
-    }
-}
-
 fn prepare_types(
     object: &mut Object,
     args: &RunArgs,
-    hook: Option<&Hook>,
+    attaching: &Attaching<'_>,
     output: &Output,
 ) -> Result<(), Failure> {
     program_types::apply(object, &args.types)?;
-    let reason = match (hook, &args.pcap) {
-        (Some(hook), _) => format!("it is attached to {hook}"),
-        (None, Some(_)) => "it is run on a capture".to_owned(),
-        (None, None) => return Ok(()),
+    let reason = if args.pcap.is_some() {
+        Some("it is run on a capture".to_owned())
+    } else {
+        attaching.wants_socket_filters()
     };
-    program_types::assume_socket_filter(object, &reason, output);
+    if let Some(reason) = reason {
+        program_types::assume_socket_filter(object, &reason, output);
+    }
     Ok(())
 }
 

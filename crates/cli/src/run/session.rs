@@ -3,13 +3,14 @@
 use std::path::Path;
 
 use twinbpf::{
-    Capture, Code, Diagnosis, Direction, Engine, EngineKind, Error, Hook, Link, LinkStats, Loaded,
-    Object, Program, ProgramKind, Result, Token,
+    Capture, Direction, Engine, EngineKind, Link, LinkStats, Loaded, Object, Result, Token,
 };
 
 use crate::args::RunArgs;
 use crate::choice::EngineChoice;
 use crate::output::Output;
+
+use super::attaching::{Attached, Attaching, socket_filters};
 
 /// What lives while `run` runs. Dropping it detaches and unloads.
 #[derive(Debug)]
@@ -17,6 +18,8 @@ pub(super) struct Session {
     pub(super) engine: EngineKind,
     // Before `loaded`, so that programs are detached before they go.
     pub(super) links: Vec<Link>,
+    /// What was not attached, one sentence each.
+    pub(super) left: Vec<String>,
     pub(super) loaded: Loaded,
 }
 
@@ -25,36 +28,36 @@ impl Session {
     pub(super) fn start(
         args: &RunArgs,
         object: &Object,
-        hook: Option<&Hook>,
+        attaching: &Attaching<'_>,
         output: &Output,
     ) -> Result<Self> {
         let session = match args.engine {
-            EngineChoice::Kernel => Self::on_kernel(args, object, hook),
-            EngineChoice::Vm => Self::on_vm(args, object, hook),
+            EngineChoice::Kernel => Self::on_kernel(args, object, attaching),
+            EngineChoice::Vm => Self::on_vm(args, object, attaching),
             EngineChoice::Auto if args.pcap.is_some() => {
                 output.talk("engine: vm, because only there a capture can be replayed");
-                Self::on_vm(args, object, hook)
+                Self::on_vm(args, object, attaching)
             }
-            EngineChoice::Auto => Self::on_either(args, object, hook, output),
+            EngineChoice::Auto => Self::on_either(args, object, attaching, output),
         };
         session.map_err(|error| error.in_file(args.object.display().to_string()))
     }
 
-    fn on_kernel(args: &RunArgs, object: &Object, hook: Option<&Hook>) -> Result<Self> {
-        Self::open(&Engine::kernel()?, args, object, hook)
+    fn on_kernel(args: &RunArgs, object: &Object, attaching: &Attaching<'_>) -> Result<Self> {
+        Self::open(&Engine::kernel()?, args, object, attaching)
     }
 
-    fn on_vm(args: &RunArgs, object: &Object, hook: Option<&Hook>) -> Result<Self> {
-        Self::open(&Engine::vm()?, args, object, hook)
+    fn on_vm(args: &RunArgs, object: &Object, attaching: &Attaching<'_>) -> Result<Self> {
+        Self::open(&Engine::vm()?, args, object, attaching)
     }
 
     fn on_either(
         args: &RunArgs,
         object: &Object,
-        hook: Option<&Hook>,
+        attaching: &Attaching<'_>,
         output: &Output,
     ) -> Result<Self> {
-        let refusal = match Self::on_kernel(args, object, hook) {
+        let refusal = match Self::on_kernel(args, object, attaching) {
             Ok(session) => {
                 output.talk("engine: kernel, which accepted the object");
                 return Ok(session);
@@ -62,14 +65,19 @@ impl Session {
             Err(error) if error.is_permission() || error.is_unsupported() => error,
             Err(error) => return Err(error),
         };
-        let session = Self::on_vm(args, object, hook).map_err(|error| {
+        let session = Self::on_vm(args, object, attaching).map_err(|error| {
             error.map(|diagnosis| diagnosis.fact("the kernel engine was tried first", &refusal))
         })?;
         output.talk(&format!("engine: vm, because the kernel said: {refusal}"));
         Ok(session)
     }
 
-    fn open(engine: &Engine, args: &RunArgs, object: &Object, hook: Option<&Hook>) -> Result<Self> {
+    fn open(
+        engine: &Engine,
+        args: &RunArgs,
+        object: &Object,
+        attaching: &Attaching<'_>,
+    ) -> Result<Self> {
         let linked = twinbpf::link(
             object,
             &args.target.read()?.target(engine, &object.needs())?,
@@ -83,13 +91,15 @@ impl Session {
             loader = loader.token(token);
         }
         let loaded = loader.load()?;
-        let links = match hook {
-            Some(hook) => attach_all(&loaded, hook)?,
-            None => Vec::new(),
+        let attached = if args.pcap.is_some() {
+            Attached::default()
+        } else {
+            attaching.attach(&loaded)?
         };
         Ok(Self {
             engine: engine.kind(),
-            links,
+            links: attached.links,
+            left: attached.left,
             loaded,
         })
     }
@@ -127,39 +137,4 @@ impl Session {
             output.talk(&format!("verifier on `{}`: {log}", program.name()));
         }
     }
-}
-
-fn attach_all(loaded: &Loaded, hook: &Hook) -> Result<Vec<Link>> {
-    socket_filters(loaded, &format!("attached to {hook}"))?
-        .into_iter()
-        .map(|program| program.attach(hook))
-        .collect()
-}
-
-/// The programs that take frames; an error that lists the programs if there are none.
-fn socket_filters<'a>(loaded: &'a Loaded, purpose: &str) -> Result<Vec<&'a Program>> {
-    let filters: Vec<&Program> = loaded
-        .programs()
-        .filter(|program| program.kind() == ProgramKind::SocketFilter)
-        .collect();
-    if filters.is_empty() {
-        return Err(no_filter(loaded, purpose));
-    }
-    Ok(filters)
-}
-
-fn no_filter(loaded: &Loaded, purpose: &str) -> Error {
-    let programs: Vec<String> = loaded
-        .programs()
-        .map(|program| format!("`{}` is a {}", program.name(), program.kind()))
-        .collect();
-    let message = format!("no program can be {purpose}: none is a socket_filter");
-    let diagnosis = Diagnosis::new(Code::ATTACH_KIND, message);
-    if programs.is_empty() {
-        return diagnosis.fact("programs", "none").into();
-    }
-    diagnosis
-        .fact("programs", programs.join(", "))
-        .help("--type SECTION=socket_filter gives the programs of a section another type")
-        .into()
 }

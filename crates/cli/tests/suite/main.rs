@@ -17,6 +17,7 @@ mod errors;
 mod explanations;
 mod generation;
 mod inspection;
+mod links;
 mod maps;
 mod rejections;
 mod sender;
@@ -48,6 +49,7 @@ fn main() -> ExitCode {
     cases.extend(explanations::cases());
     cases.extend(inspection::cases());
     cases.extend(maps::cases());
+    cases.extend(links::cases());
     cases.extend(rejections::cases());
     cases.extend(test_runs::cases());
     cases.extend(types::cases());

@@ -5,7 +5,7 @@
 
 use std::path::PathBuf;
 
-use super::{Cgroup, Hook, IteratorScope, NetfilterFamily, NetfilterPoint, Order, Tc, TcDirection};
+use super::{Cgroup, Hook, IteratorScope, Order, Tc, TcDirection};
 use crate::abi::{AttachKind, ProgramKind, meaning_of_section};
 use crate::diagnosis::{Code, Diagnosis, Error, Result};
 
@@ -70,10 +70,10 @@ fn named(
             }))
         }
         ProgramKind::SkLookup | ProgramKind::FlowDissector => Ok(Hook::network_namespace()),
-        ProgramKind::Netfilter => Ok(Hook::netfilter(
-            NetfilterFamily::Ipv4,
-            NetfilterPoint::Input,
-            0,
+        ProgramKind::Netfilter => Err(open(
+            section,
+            "point of the packet filter",
+            "netfilter:ipv4:input:0",
         )),
         ProgramKind::RawTracepoint | ProgramKind::RawTracepointWritable => {
             let target = meaning_of_section(section).and_then(|meaning| meaning.target);
