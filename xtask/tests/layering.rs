@@ -342,6 +342,7 @@ const MODULES: &[(&str, &[Row])] = &[
         "twinbpf",
         &[
             ("engine_kind", &[]),
+            ("object_file", &[]),
             ("namespace", &[]),
             ("plain_value", &[]),
             ("map_error", &["plain_value"]),
