@@ -101,6 +101,10 @@ const MODULES: &[(&str, &[Row])] = &[
             ),
             ("ring_memory", &[]),
             ("ring", &["map", "ring_memory"]),
+            (
+                "perf_buffer",
+                &["attr", "host", "map", "ring_memory", "sys"],
+            ),
             ("types", &["host"]),
             ("token", &["host", "sys"]),
             ("interface", &["types"]),
@@ -359,6 +363,7 @@ const MODULES: &[(&str, &[Row])] = &[
             ("lpm", &[]),
             ("ring", &["map_error", "map_value", "raw_map"]),
             ("user_ring", &["map_error", "raw_map", "ring"]),
+            ("perf_buffer", &["raw_map", "ring"]),
             (
                 "map",
                 &[

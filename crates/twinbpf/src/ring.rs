@@ -160,6 +160,11 @@ impl RawRing {
 }
 
 impl<'a> Record<'a> {
+    /// A record in memory of our own.
+    pub(crate) fn of_bytes(bytes: &'a [u8]) -> Self {
+        Self(RecordHandle::Bytes(bytes))
+    }
+
     /// Number of bytes.
     pub fn len(&self) -> usize {
         match &self.0 {

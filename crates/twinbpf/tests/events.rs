@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 
 use twinbpf::zerocopy::{FromBytes, IntoBytes};
 use twinbpf::{
-    Code, Engine, EngineKind, ErrorKind, Loaded, Object, RawRing, Ring, TestInput, UserRing,
+    Code, Engine, EngineKind, ErrorKind, Loaded, Object, PerfBuffer, RawRing, Ring, TestInput,
+    UserRing, WhenFull,
 };
 use twinbpf_trials::{Case, Need};
 
@@ -45,6 +46,10 @@ const BOTH: &[(&str, Body)] = &[
         a_full_user_ring_is_waited_for,
     ),
     (
+        "perf_events_come_in_order_and_lost_ones_are_counted",
+        perf_events,
+    ),
+    (
         "a_second_reader_goes_on_where_the_first_stopped",
         a_second_reader,
     ),
@@ -59,7 +64,12 @@ fn main() -> ExitCode {
             body(&Engine::kernel().unwrap());
         })
     });
-    let cases: Vec<Case> = on_vm.chain(on_kernel).collect();
+    let mut cases: Vec<Case> = on_vm.chain(on_kernel).collect();
+    cases.push(Case::new(
+        "a_perf_buffer_that_overwrites_keeps_the_newest::kernel",
+        &[Need::Kernel],
+        a_perf_buffer_that_overwrites,
+    ));
     twinbpf_trials::run(cases)
 }
 
@@ -368,4 +378,73 @@ fn a_full_user_ring_is_waited_for(engine: &Engine) {
     });
     receive(&loaded);
     assert_eq!(number(&loaded, "taken"), sent + 2000);
+}
+
+fn perf_numbers(buffer: &mut PerfBuffer) -> Vec<u64> {
+    let mut numbers = Vec::new();
+    buffer
+        .drain(|_, record| {
+            numbers.push(record.read::<Event>().unwrap().number);
+            ControlFlow::Continue(())
+        })
+        .unwrap();
+    numbers
+}
+
+fn perf_events(engine: &Engine) {
+    let loaded = events(engine, 40, 0);
+    let map = loaded.raw_map("perf").unwrap();
+    let mut buffer = PerfBuffer::open(map, 2, WhenFull::LoseNewest).unwrap();
+    for pass in 0..20_u64 {
+        run(&loaded, "send_perf");
+        let mut numbers = perf_numbers(&mut buffer);
+        // The test may wander from CPU to CPU.
+        numbers.sort_unstable();
+        assert_eq!(numbers, (pass * 40..(pass + 1) * 40).collect::<Vec<_>>());
+    }
+    assert_eq!(buffer.lost(), 0);
+    for _ in 0..100 {
+        run(&loaded, "send_perf");
+    }
+    let (sent, dropped) = (number(&loaded, "sent"), number(&loaded, "dropped"));
+    let read = u64::try_from(perf_numbers(&mut buffer).len()).unwrap();
+    assert_eq!(read, sent - 800);
+    assert!(dropped > 1000, "{dropped} of 4000 did not fit 8 KiB");
+    // The kernel says what was lost when there is room again.
+    run(&loaded, "send_perf");
+    perf_numbers(&mut buffer);
+    assert_eq!(buffer.lost(), dropped);
+    assert_eq!(
+        buffer.serve(Duration::from_millis(5), |_, _| ControlFlow::Continue(())),
+        Ok(0)
+    );
+    drop(buffer);
+    run(&loaded, "send_perf");
+    assert_eq!(
+        number(&loaded, "dropped"),
+        dropped + 40,
+        "nobody reads any more"
+    );
+    assert!(
+        PerfBuffer::open(map, 3, WhenFull::LoseNewest).is_err() || engine.kind() == EngineKind::Vm
+    );
+    assert!(PerfBuffer::open(loaded.raw_map("ring").unwrap(), 1, WhenFull::LoseNewest).is_err());
+}
+
+fn a_perf_buffer_that_overwrites() {
+    let loaded = events(&Engine::kernel().unwrap(), 10, 0);
+    let map = loaded.raw_map("perf").unwrap();
+    let mut buffer = PerfBuffer::open(map, 1, WhenFull::OverwriteOldest).unwrap();
+    run(&loaded, "send_perf");
+    let mut numbers = perf_numbers(&mut buffer);
+    numbers.sort_unstable();
+    assert_eq!(numbers, (0..10).collect::<Vec<_>>());
+    assert_eq!(perf_numbers(&mut buffer), [], "only what is new");
+    for _ in 0..100 {
+        run(&loaded, "send_perf");
+    }
+    let numbers = perf_numbers(&mut buffer);
+    assert_eq!(number(&loaded, "dropped"), 0);
+    assert!(numbers.contains(&1009), "the newest is there: {numbers:?}");
+    assert!((50..500).contains(&numbers.len()), "{}", numbers.len());
 }

@@ -69,9 +69,24 @@ pub(crate) fn perf_event_set_program(
     outcome(result)
 }
 
+/// Stops the event's output into its buffer, or lets it go on.
+pub(crate) fn perf_event_pause(event: BorrowedFd<'_>, is_paused: bool) -> Result<(), Errno> {
+    // SAFETY: the request takes a flag, no address.
+    let result = unsafe {
+        libc::ioctl(
+            event.as_raw_fd(),
+            PAUSE_OUTPUT,
+            libc::c_int::from(is_paused),
+        )
+    };
+    outcome(result)
+}
+
 /// `PERF_FLAG_FD_CLOEXEC`
 const CLOSE_ON_EXEC: libc::c_ulong = 8;
 /// `PERF_EVENT_IOC_ENABLE`
 const ENABLE: libc::Ioctl = rustix::ioctl::opcode::none(b'$', 0) as libc::Ioctl;
 /// `PERF_EVENT_IOC_SET_BPF`
 const SET_PROGRAM: libc::Ioctl = rustix::ioctl::opcode::write::<u32>(b'$', 8) as libc::Ioctl;
+/// `PERF_EVENT_IOC_PAUSE_OUTPUT`
+const PAUSE_OUTPUT: libc::Ioctl = rustix::ioctl::opcode::write::<u32>(b'$', 9) as libc::Ioctl;
