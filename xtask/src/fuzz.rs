@@ -36,6 +36,10 @@ const TARGETS: &[Target] = &[
         seeds: Some("fuzz/seeds/btf_ext"),
     },
     Target {
+        name: "combine",
+        seeds: Some("testdata/bpf"),
+    },
+    Target {
         name: "assembly",
         seeds: Some("fuzz/seeds/assembly"),
     },

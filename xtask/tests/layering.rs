@@ -43,6 +43,7 @@ const MODULES: &[(&str, &[Row])] = &[
                 &["abi", "btf", "bytes", "diagnosis", "elf", "insn", "spec"],
             ),
             ("core", &["btf", "diagnosis", "insn", "spec", "target"]),
+            ("combine", &["btf", "bytes", "diagnosis", "elf", "insn"]),
             (
                 "link",
                 &["abi", "btf", "core", "diagnosis", "insn", "spec", "target"],

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 use serde::Serialize;
+use twinbpf::combine::{Bound, Combined, Input, combine};
 use twinbpf::core::minimal_types;
 use twinbpf::{Code, Diagnosis, Error, ErrorKind, Object, Result};
 
@@ -28,6 +29,26 @@ enum GenCommand {
     /// The result replaces the whole on machines whose kernel does not show its types: programs get the same instructions
     /// from it. A type or field that the kernel does not have is no error, as it is none until a program needs it.
     MinCoreBtf(MinCoreBtfArgs),
+    /// Link several objects into one: what one declares and another defines becomes the same
+    ///
+    /// Sections of one name stand one after another, types are merged. Two definitions of one name are an error unless one is
+    /// weak. What no object defines stays open, for the kernel or for the next link. The result is an object like any other.
+    Object(ObjectArgs),
+}
+
+/// What `gen object` is told.
+#[derive(Debug, Args)]
+struct ObjectArgs {
+    /// The file to write
+    output: PathBuf,
+
+    /// The BPF object files
+    #[arg(required = true, value_name = "INPUT")]
+    inputs: Vec<PathBuf>,
+
+    /// Print what became of sections and names as one JSON document
+    #[arg(long)]
+    json: bool,
 }
 
 /// What `gen min-core-btf` is told.
@@ -54,6 +75,7 @@ impl GenArgs {
     pub(crate) fn wants_json(&self) -> bool {
         match &self.command {
             GenCommand::MinCoreBtf(args) => args.json,
+            GenCommand::Object(args) => args.json,
         }
     }
 }
@@ -62,6 +84,7 @@ impl GenArgs {
 pub(crate) fn generate(args: &GenArgs, output: &Output) -> Result<Exit, Failure> {
     match &args.command {
         GenCommand::MinCoreBtf(args) => min_core_btf(args, output),
+        GenCommand::Object(args) => object(args, output),
     }
 }
 
@@ -108,6 +131,94 @@ fn min_core_btf(args: &MinCoreBtfArgs, output: &Output) -> Result<Exit, Failure>
     Ok(Exit::Done)
 }
 
+/// What was linked.
+#[derive(Debug, Serialize)]
+struct Linked<'a> {
+    output: String,
+    bytes: usize,
+    sections: Vec<LinkedSection<'a>>,
+    bound: Vec<BoundName<'a>>,
+    overridden: Vec<BoundName<'a>>,
+    open: &'a [String],
+}
+
+#[derive(Debug, Serialize)]
+struct LinkedSection<'a> {
+    name: &'a str,
+    bytes: u64,
+    from: &'a [String],
+}
+
+#[derive(Debug, Serialize)]
+struct BoundName<'a> {
+    name: &'a str,
+    from: &'a str,
+    to: &'a str,
+}
+
+fn object(args: &ObjectArgs, output: &Output) -> Result<Exit, Failure> {
+    if args.inputs.contains(&args.output) {
+        let message = format!(
+            "`{}` is both the file to write and one to read",
+            args.output.display()
+        );
+        return Err(Diagnosis::new(Code::USAGE, message)
+            .help("the first file is the one to write")
+            .into());
+    }
+    let files: Vec<(String, Vec<u8>)> = args
+        .inputs
+        .iter()
+        .map(|path| Ok((path.display().to_string(), object_file::bytes(path)?)))
+        .collect::<Result<_>>()?;
+    let inputs: Vec<Input<'_>> = files
+        .iter()
+        .map(|(name, bytes)| Input { name, bytes })
+        .collect();
+    let combined = combine(&inputs)?;
+    write(Some(&args.output), &combined.bytes)?;
+    if output.wants_json() {
+        output.document(&linked(args, &combined))?;
+        return Ok(Exit::Done);
+    }
+    output.talk(&format!(
+        "{} objects linked into {} bytes: {} sections, {} names bound, {} overridden",
+        inputs.len(),
+        combined.bytes.len(),
+        combined.sections.len(),
+        combined.bound.len(),
+        combined.overridden.len()
+    ));
+    if !combined.open.is_empty() {
+        output.talk(&format!("still open: {}", combined.open.join(", ")));
+    }
+    Ok(Exit::Done)
+}
+
+fn linked<'a>(args: &ObjectArgs, combined: &'a Combined) -> Linked<'a> {
+    let names = |bound: &'a [Bound]| {
+        let one = |each: &'a Bound| BoundName {
+            name: &each.name,
+            from: &each.in_object,
+            to: &each.to_object,
+        };
+        bound.iter().map(one).collect()
+    };
+    let sections = combined.sections.iter().map(|each| LinkedSection {
+        name: &each.name,
+        bytes: each.size,
+        from: &each.from,
+    });
+    Linked {
+        output: args.output.display().to_string(),
+        bytes: combined.bytes.len(),
+        sections: sections.collect(),
+        bound: names(&combined.bound),
+        overridden: names(&combined.overridden),
+        open: &combined.open,
+    }
+}
+
 /// Writes to a file, or to standard output.
 fn write(path: Option<&Path>, bytes: &[u8]) -> Result<(), Failure> {
     let Some(path) = path else {
@@ -121,7 +232,7 @@ fn write(path: Option<&Path>, bytes: &[u8]) -> Result<(), Failure> {
             io::ErrorKind::NotFound => ErrorKind::NotFound,
             _ => ErrorKind::Io,
         };
-        let message = format!("the types cannot be written: {error}");
+        let message = format!("the file cannot be written: {error}");
         let error = Error::from(Diagnosis::new(Code::HOST_IO, message).kind(kind));
         Failure::from(error.in_file(path.display().to_string()))
     })

@@ -11,6 +11,7 @@
 pub mod abi;
 pub mod btf;
 mod bytes;
+pub mod combine;
 pub mod core;
 pub mod diagnosis;
 mod elf;

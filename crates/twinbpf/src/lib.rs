@@ -98,7 +98,7 @@ pub use twinbpf_object::target::{Parameter, Prototype};
 pub use twinbpf_object::{
     AttachKind, Code, Diagnosis, Errno, Error, ErrorKind, Insn, InsnIndex, Linked, LinkedProgram,
     MapKind, MapSpec, Object, ProgramKind, ProgramSpec, Result, Target, TestInput, TestOutput, abi,
-    btf, core, diagnosis, insn, map_rules, spec, value,
+    btf, combine, core, diagnosis, insn, map_rules, spec, value,
 };
 pub use twinbpf_verify as verify;
 pub use twinbpf_vm::capture::{Capture, Direction, PacketKind, Vlan};

@@ -6,7 +6,7 @@ use twinbpf_trials::Case;
 use crate::support::{User, Workshop};
 
 pub(crate) fn cases() -> Vec<Case> {
-    let cases: [(&str, fn()); 3] = [
+    let cases: [(&str, fn()); 5] = [
         (
             "types_that_are_enough_are_kept",
             types_that_are_enough_are_kept,
@@ -18,6 +18,14 @@ pub(crate) fn cases() -> Vec<Case> {
         (
             "a_file_without_types_is_a_bad_object",
             a_file_without_types_is_a_bad_object,
+        ),
+        (
+            "objects_are_linked_into_one_that_can_be_run",
+            objects_are_linked_into_one_that_can_be_run,
+        ),
+        (
+            "objects_that_do_not_fit_are_refused_by_name",
+            objects_that_do_not_fit_are_refused_by_name,
         ),
     ];
     cases
@@ -72,4 +80,41 @@ fn a_file_without_types_is_a_bad_object() {
     assert!(answer.stderr.contains("no section `.BTF`"), "{answer:?}");
     let answer = workshop.run(&["gen", "min-core-btf", WHOLE, OBJECT, "-o", "none/part"]);
     assert_eq!(answer.status, Some(3), "{answer:?}");
+}
+
+fn halves() -> Workshop {
+    let workshop = Workshop::new(User::Ordinary);
+    for half in ["parts_main", "parts_rest", "parts_other"] {
+        workshop.put_fixture(&format!("{half}.bpf.o"));
+    }
+    workshop
+}
+
+fn objects_are_linked_into_one_that_can_be_run() {
+    let workshop = halves();
+    let halves = ["parts_main.bpf.o", "parts_rest.bpf.o"];
+    let answer = workshop.run(&["gen", "object", "whole.o", halves[0], halves[1], "--json"]);
+    assert_eq!(answer.status, Some(0), "{answer:?}");
+    let linked: Value = serde_json::from_str(&answer.stdout).unwrap();
+    assert_eq!(linked["open"], serde_json::json!([]));
+    assert_eq!(linked["overridden"][0]["name"], "best_answer");
+    let whole = std::fs::read(workshop.path("whole.o")).unwrap();
+    assert_eq!(linked["bytes"].as_u64(), u64::try_from(whole.len()).ok());
+    let run = ["prog", "run", "whole.o:second", "--engine", "vm", "--data"];
+    let answer = workshop.run(&[&run[..], &["00000000000000000000000000000800"]].concat());
+    assert_eq!(answer.status, Some(0), "{answer:?}");
+    assert!(answer.stdout.contains("13"), "{answer:?}");
+}
+
+fn objects_that_do_not_fit_are_refused_by_name() {
+    let workshop = halves();
+    let (main, other) = ("parts_main.bpf.o", "parts_other.bpf.o");
+    let answer = workshop.run(&["gen", "object", "whole.o", main, other]);
+    assert_eq!(answer.status, Some(6), "{answer:?}");
+    assert!(answer.stderr.contains("error[L018]"), "{answer:?}");
+    assert!(answer.stderr.contains("`seen`"), "{answer:?}");
+    assert!(!workshop.path("whole.o").exists());
+    // A forgotten first argument would overwrite an object.
+    let answer = workshop.run(&["gen", "object", main, main, other]);
+    assert_eq!(answer.status, Some(2), "{answer:?}");
 }

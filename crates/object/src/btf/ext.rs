@@ -142,6 +142,14 @@ impl RelocationKind {
         Some(row.0)
     }
 
+    /// The number of the kind.
+    pub fn number(self) -> u32 {
+        let position = RELOCATION_KINDS.iter().position(|(kind, _)| *kind == self);
+        position
+            .and_then(|position| u32::try_from(position).ok())
+            .unwrap_or(u32::MAX)
+    }
+
     /// What is asked, in a few words for messages.
     pub fn words(self) -> &'static str {
         let row = RELOCATION_KINDS.iter().find(|(kind, _)| *kind == self);
@@ -385,8 +393,8 @@ fn malformed(at: u64, message: impl Into<String>) -> Error {
 }
 
 const SECTION: &str = ".BTF.ext";
-const MAGIC: u16 = 0xeb9f;
-const VERSION: u8 = 1;
+pub(super) const MAGIC: u16 = 0xeb9f;
+pub(super) const VERSION: u8 = 1;
 /// Up to and with the lines.
 const OLDEST_HEADER_BYTES: u32 = 24;
-const COLUMN_BITS: u32 = 10;
+pub(super) const COLUMN_BITS: u32 = 10;

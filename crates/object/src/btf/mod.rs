@@ -16,6 +16,7 @@
 mod decode;
 mod dedup;
 mod ext;
+mod ext_write;
 mod flavour;
 mod for_kernel;
 mod header;
@@ -44,6 +45,7 @@ use crate::diagnosis::{Code, Diagnosis, Error};
 
 pub use dedup::Renumbering;
 pub use ext::{Ext, LineRecord, Placed, RelocationKind, RelocationRecord};
+pub(crate) use ext_write::ExtRecords;
 pub use flavour::essential_name;
 pub use for_kernel::Upload;
 pub(crate) use image::{Image, Record};

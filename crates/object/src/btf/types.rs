@@ -11,7 +11,7 @@ impl TypeId {
     pub const VOID: Self = Self(0);
 
     /// As an index into a slice.
-    pub(super) fn get(self) -> usize {
+    pub(crate) fn get(self) -> usize {
         usize::try_from(self.0).unwrap_or(usize::MAX)
     }
 }

@@ -97,6 +97,8 @@ codes! {
     KSYM_TYPE = "L014", Unsupported, Link, "a kernel variable has another type than the program declares";
     KSYM_HIDDEN = "L015", Permission, Link, "the address of a kernel symbol is not shown to this process";
     KSYM_AMBIGUOUS = "L016", Unsupported, Link, "the kernel has several symbols of one name";
+    DEFINED_TWICE = "L017", BadObject, Link, "two objects that are linked into one define the same name";
+    OBJECTS_DISAGREE = "L018", BadObject, Link, "objects that are linked into one say different things of the same";
     MAP_INVALID = "M001", Rejected, CreateMap, "a map attribute breaks a rule of its map type";
     MAP_PERMISSION = "M002", Permission, CreateMap, "no privilege to create this map";
     MAP_NO_MEMORY = "M003", Limit, CreateMap, "not enough memory for this map";

@@ -210,7 +210,7 @@ fn bad_ident(offset: u64, what: &str, value: u8) -> Error {
 }
 
 /// The container crate's word for our byte order.
-pub(super) fn endianness(order: ByteOrder) -> Endianness {
+pub(crate) fn endianness(order: ByteOrder) -> Endianness {
     match order {
         ByteOrder::Little => Endianness::Little,
         ByteOrder::Big => Endianness::Big,

@@ -15,6 +15,7 @@ use crate::bytes::ByteOrder;
 use crate::diagnosis::Result;
 
 pub(crate) use any::section_of_any;
+pub(crate) use identify::endianness;
 pub use sparse::read_without_debugging;
 
 /// Position of a section in the section header table.
@@ -45,6 +46,10 @@ pub(crate) struct Section<'data> {
     pub(crate) kind: SectionKind,
     /// Whether its bytes are code.
     pub(crate) is_executable: bool,
+    /// Its flags, as ELF numbers them.
+    pub(crate) flags: u64,
+    /// What its address should be a multiple of; 0 and 1 both mean anything.
+    pub(crate) alignment: u64,
     /// Size in memory; equals the length of `data` unless the section has no bytes in the file.
     pub(crate) size: u64,
     /// Its bytes; empty for sections without any in the file.

@@ -187,6 +187,8 @@ impl<'data> Reader<'data> {
         Ok(Section {
             index: SectionIndex(number),
             is_executable: header.sh_flags(self.endian).contains(elf::SHF_EXECINSTR),
+            flags: header.sh_flags(self.endian).0,
+            alignment: header.sh_addralign(self.endian),
             size: header.sh_size(self.endian),
             name,
             kind,

@@ -370,7 +370,7 @@ fn unplaced(external: &Extern) -> Error {
         external.name
     );
     Diagnosis::new(Code::UNRESOLVED_SYMBOL, message)
-        .help("end its declaration with `__ksym` if it is the kernel's, or `__kconfig` if it is a configuration value; else link with the object that defines it")
+        .help("end its declaration with `__ksym` if it is the kernel's, or `__kconfig` if it is a configuration value; else link it with the object that defines it: `twinbpf gen object`")
         .into()
 }
 

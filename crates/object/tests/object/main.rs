@@ -7,6 +7,7 @@ mod btf_builder;
 mod btf_dedup;
 mod btf_maps;
 mod btf_write;
+mod combine;
 mod core;
 mod core_sources;
 mod externs;
