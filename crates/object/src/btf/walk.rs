@@ -15,9 +15,10 @@ use super::kinds::{self, HEAD_BYTES, Info};
 use crate::bytes::{ByteOrder, u32_at};
 
 /// Of so many types the place of the first is kept; the others are a short walk away.
-pub(super) const PAGE_TYPES: usize = 32;
+pub(super) const PAGE_TYPES: usize = 1 << PAGE_BITS;
 
-const FIRST_OF_PAGE: u32 = PAGE_TYPES as u32;
+const FIRST_OF_PAGE: u32 = 1 << PAGE_BITS;
+const PAGE_BITS: u32 = 5;
 
 /// Walks at once.
 const LANES: usize = 16;
