@@ -160,6 +160,7 @@ const MODULES: &[(&str, &[Row])] = &[
                     "attr",
                     "device",
                     "host",
+                    "map",
                     "map_fd",
                     "pin",
                     "privilege",

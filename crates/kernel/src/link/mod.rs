@@ -22,6 +22,7 @@ use std::path::Path;
 use twinbpf_object::{Code, Diagnosis, Errno, Error, Hook, Result};
 
 pub use self::info::{LinkInfo, LinkPlace};
+use crate::map::KernelMap;
 use crate::program::KernelProgram;
 use crate::{pin, sys};
 
@@ -49,6 +50,18 @@ impl KernelLink {
         attached
             .map(|(fd, others)| Self { fd, others })
             .map_err(|error| error.map(|diagnosis| diagnosis.in_program(program.name())))
+    }
+
+    /// Puts a filled table of functions to use, as `SEC(".struct_ops.link")` declares it: until the link is dropped.
+    ///
+    /// # Errors
+    ///
+    /// If the table is not filled, or does not want a link; if the interface has somebody else's table under the same name; if a
+    /// privilege is missing.
+    pub fn attach_struct_ops(table: &KernelMap) -> Result<Self> {
+        let made = request::struct_ops(table);
+        made.map(Self::one)
+            .map_err(|error| error.map(|diagnosis| diagnosis.in_map(&table.spec().name)))
     }
 
     fn one(fd: OwnedFd) -> Self {

@@ -220,6 +220,34 @@ pub(super) fn refused(program: &KernelProgram, hook: &Hook, errno: Errno) -> Err
     diagnosis.errno(errno).into()
 }
 
+/// Why a table of functions was not put to use.
+pub(super) fn table_not_used(errno: Errno) -> Error {
+    let diagnosis = match errno {
+        Errno::EPERM | Errno::EACCES => Privileges::read().explain(
+            Diagnosis::new(
+                Code::ATTACH_PERMISSION,
+                "putting a table of functions to use was refused",
+            ),
+            &[Capability::Bpf, Capability::NetAdmin],
+        ),
+        Errno::EEXIST | Errno::EBUSY => {
+            taken("the interface has a table with this name, or is in use, already")
+        }
+        // KERNEL: 6.18 answers EINVAL to a table that is not filled yet and to one that was made without the flag for links.
+        Errno::EINVAL if host::is_at_least("6.4") => Diagnosis::new(
+            Code::ATTACH_KIND,
+            "only a filled table that was declared in `SEC(\".struct_ops.link\")` takes a link",
+        ),
+        Errno::EINVAL => Diagnosis::new(
+            Code::ATTACH_UNSUPPORTED,
+            "this kernel has no links for tables of functions",
+        )
+        .fact("they came with", "Linux 6.4"),
+        _ => Diagnosis::new(Code::ATTACH, "the kernel did not put the table to use"),
+    };
+    diagnosis.errno(errno).into()
+}
+
 /// Why a link's program was not exchanged.
 pub(super) fn not_updated(errno: Errno, expected: Option<&KernelProgram>) -> Error {
     let diagnosis = match errno {

@@ -16,6 +16,7 @@ use crate::attr::{
     Arm, IterateCgroups, IterateMap, IterateTasks, LinkCreate, NetfilterArm, OrderedArm,
     TracingArm, fd_number,
 };
+use crate::map::KernelMap;
 use crate::program::KernelProgram;
 use crate::{device, map_fd, sys};
 
@@ -233,6 +234,16 @@ fn iterator(program: &KernelProgram, scope: &IteratorScope) -> Result<Made> {
             sys::link_create_iterator(&request, &scope)
         }
     })
+}
+
+/// Puts a table of functions to use.
+pub(super) fn struct_ops(table: &KernelMap) -> Result<OwnedFd> {
+    let request = LinkCreate {
+        prog_fd: fd_number(table.as_fd()),
+        attach_type: attach_number("STRUCT_OPS"),
+        ..LinkCreate::default()
+    };
+    sys::link_create(&request, &Arm::None).map_err(refusal::table_not_used)
 }
 
 /// A cgroup's folder; anything else is refused here, because the kernel says only that the descriptor is bad.

@@ -1,6 +1,12 @@
-//! Tables of functions in the running kernel. The one that is filled needs a link to be put to use, and gets none.
+//! Tables of functions in the running kernel: created, filled, and put to use by a link.
 
-use twinbpf_kernel::{Kernel, KernelBtf, KernelMap, KernelProgram, LoadContext, MapContext};
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::process::Command;
+
+use twinbpf_kernel::{
+    Kernel, KernelBtf, KernelLink, KernelMap, KernelProgram, LinkPlace, LoadContext, MapContext,
+};
 use twinbpf_object::{Code, Errno, Linked, MapSpec, Object, Result, link};
 use twinbpf_trials::{Case, Need};
 
@@ -11,6 +17,11 @@ pub(crate) fn cases() -> Vec<Case> {
             "struct_ops::a_table_is_created_filled_and_checked_by_the_kernel",
             &[Need::Kernel, Need::KernelTypes],
             a_table_is_created_filled_and_checked_by_the_kernel,
+        ),
+        Case::new(
+            "struct_ops::a_congestion_control_carries_traffic_while_it_is_linked",
+            &[Need::Kernel, Need::KernelTypes, Need::Network],
+            a_congestion_control_carries_traffic_while_it_is_linked,
         ),
         Case::new(
             "struct_ops::what_the_kernel_lacks_is_named",
@@ -84,6 +95,58 @@ fn a_table_is_created_filled_and_checked_by_the_kernel() {
     map.lookup(&[0; 4], &mut value).unwrap();
     let name = b"twinbpf_halving\0";
     assert!(value.windows(name.len()).any(|window| window == name));
+}
+
+fn a_congestion_control_carries_traffic_while_it_is_linked() {
+    let loading = Loading::new();
+    let programs = ["half", "keep", "stay"].map(|name| loading.program(name).unwrap());
+    // Names of congestion controls are the whole machine's; the other test makes a table with the one of the object.
+    let name = "twinbpf_linked";
+    let mut spec = loading.spec("halving");
+    let mut table = spec.struct_ops.take().unwrap();
+    let mut bytes = [0; 16];
+    bytes[..name.len()].copy_from_slice(name.as_bytes());
+    assert!(std::sync::Arc::make_mut(&mut table).set("name", &bytes));
+    spec.struct_ops = Some(table);
+    let map = loading.create(&spec).unwrap();
+    let empty = KernelLink::attach_struct_ops(&map).unwrap_err();
+    assert_eq!(empty.diagnosis().code, Code::ATTACH_KIND, "{empty}");
+    loading.kernel.fill_struct_ops(&map, &programs).unwrap();
+
+    let link = KernelLink::attach_struct_ops(&map).unwrap();
+    let id = map.info().unwrap().id;
+    assert_eq!(link.info().unwrap().place, LinkPlace::StructOps { map: id });
+    std::thread::spawn(move || carry(name)).join().unwrap();
+    link.detach().unwrap();
+    let socket = TcpListener::bind("127.0.0.1:0").unwrap();
+    let gone = rustix::net::sockopt::set_tcp_congestion(&socket, name);
+    assert_eq!(gone, Err(rustix::io::Errno::NOENT));
+}
+
+/// Sends a MiB over loopback, in a network of this thread's own, with the congestion control of this name at both ends.
+fn carry(name: &str) {
+    #[expect(
+        deprecated,
+        reason = "the replacement is unsafe; only the network namespace is changed here"
+    )]
+    rustix::thread::unshare(rustix::thread::UnshareFlags::NEWNET).unwrap();
+    let up = Command::new("ip")
+        .args(["link", "set", "lo", "up"])
+        .status();
+    assert!(up.unwrap().success());
+    let server = TcpListener::bind("127.0.0.1:0").unwrap();
+    rustix::net::sockopt::set_tcp_congestion(&server, name).unwrap();
+    let address = server.local_addr().unwrap();
+    let sender = std::thread::spawn(move || {
+        let (mut stream, _) = server.accept().unwrap();
+        stream.write_all(&vec![7; 1 << 20]).unwrap();
+        rustix::net::sockopt::tcp_congestion(&stream).unwrap()
+    });
+    let mut received = Vec::new();
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.read_to_end(&mut received).unwrap();
+    assert_eq!(sender.join().unwrap(), name);
+    assert_eq!(received, vec![7; 1 << 20]);
 }
 
 fn what_the_kernel_lacks_is_named() {
