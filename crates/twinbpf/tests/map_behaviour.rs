@@ -192,7 +192,7 @@ fn compare_operations(spec: &MapSpec) {
     let mut random = Random(0x5eed);
     for step in 0..STEPS {
         let key = key(spec, random.below(9));
-        match random.below(10) {
+        match random.below(12) {
             0..=3 => {
                 let value = value(spec, &mut random, kernel.value_bytes());
                 let flags = [0, 1, 2, 3, 4, 5, 8, 1 << 40][random.below(8) as usize];
@@ -210,6 +210,28 @@ fn compare_operations(spec: &MapSpec) {
                 let answers = (lookup_vm(&vm, &key), lookup_kernel(&kernel, &key));
                 assert_eq!(answers.0, answers.1, "step {step}: lookup {key:?}");
             }
+            10 => {
+                let flags = [0, 0, 0, 1, 4, 8][random.below(6) as usize];
+                let mut values = (vec![0; vm.value_bytes()], vec![0; vm.value_bytes()]);
+                let answers = (
+                    vm.take(&key, &mut values.0, flags),
+                    kernel.take(&key, &mut values.1, flags),
+                );
+                assert_eq!(
+                    answers.0, answers.1,
+                    "step {step}: take {key:?} flags {flags:#x}"
+                );
+                assert_eq!(values.0, values.1, "step {step}: take {key:?}");
+            }
+            11 => {
+                let flags = [1, 2, 4, 8, 1 << 40][random.below(5) as usize];
+                let mut value = vec![0; vm.value_bytes()];
+                assert_eq!(
+                    vm.lookup_with(&key, &mut value, flags),
+                    kernel.lookup_with(&key, &mut value, flags),
+                    "step {step}: lookup {key:?} flags {flags:#x}"
+                );
+            }
             7 | 8 => assert_eq!(
                 vm.delete(&key),
                 kernel.delete(&key),
@@ -224,6 +246,17 @@ fn compare_operations(spec: &MapSpec) {
             }
         }
     }
+    // KERNEL: freezing is for those who may write, and happens once (6.18).
+    for _ in 0..2 {
+        assert_eq!(vm.freeze(), kernel.freeze(), "freezing");
+    }
+    let (key, value) = (key(spec, 0), vec![0; vm.value_bytes()]);
+    assert_eq!(
+        vm.update(&key, &value, 0),
+        kernel.update(&key, &value, 0),
+        "frozen"
+    );
+    assert_eq!(lookup_vm(&vm, &key), lookup_kernel(&kernel, &key), "frozen");
 }
 
 fn lookup_vm(map: &VmMap, key: &[u8]) -> Result<Vec<u8>, Errno> {
