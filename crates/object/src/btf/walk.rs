@@ -1,7 +1,7 @@
 //! Where types start: found by going from each to the next, several stretches at once.
 //!
 //! How long a type is, its second word says; so the next one is known only when the processor has that word, and it waits.
-//! Sixteen walks in turn wait together. Each begins where types *likely* start: from there, many in a row make sense.
+//! Eight walks in turn wait together. Each begins where types *likely* start: from there, many in a row make sense.
 //!
 //! ```text
 //! types   | walk 0 ------------> | walk 1 ------------> | walk 2 ------------> | ...
@@ -21,7 +21,7 @@ const FIRST_OF_PAGE: u32 = 1 << PAGE_BITS;
 const PAGE_BITS: u32 = 5;
 
 /// Walks at once.
-const LANES: usize = 16;
+const LANES: usize = 8;
 /// Fewest bytes of types for which several walks are worth their start.
 const MANY_BYTES: usize = 1 << 16;
 /// Types in a row that must make sense where a walk begins.
