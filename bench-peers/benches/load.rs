@@ -1,50 +1,48 @@
 //! What loading an object costs, each library in fresh processes, interleaved.
 //!
-//! `cargo bench --bench load [-- OBJECT...]`, as root. Each measurement is a process of its own: it loads the object once
-//! and reports its processor time, the part of it inside `bpf(2)`, the number of those calls, and its peak memory. The
-//! rounds of the libraries alternate, and the report has medians.
+//! ```text
+//! cargo bench --bench load                       a tiny object, one with CO-RE, and objects of 10 to 10,000 functions
+//! cargo bench --bench load -- OBJECT...          these
+//! cargo bench --bench load -- --functions N...   made ones with so many functions (with clang)
+//! ```
+//!
+//! As root. Each measurement is a process of its own, with one library in its executable: it loads the object once and
+//! reports its processor time, the part of it inside `bpf(2)`, the number of those calls, its page faults and its peak
+//! memory. The rounds of the libraries alternate, and the report has medians.
 
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
-use twinbpf_bench_peers::loaders::Library;
-use twinbpf_bench_peers::meter::Reading;
+use twinbpf_bench_peers::once::{Figures, measure, median};
 
+/// Us, the baseline, and another.
+const LIBRARIES: [(&str, &str); 3] = [
+    ("twinbpf", env!("CARGO_BIN_EXE_load_twinbpf")),
+    ("libbpf", env!("CARGO_BIN_EXE_load_libbpf")),
+    ("aya", env!("CARGO_BIN_EXE_load_aya")),
+];
+const BASELINE: usize = 1;
 const ROUNDS: usize = 21;
+/// Fewer where one load takes long.
+const LONG_US: f64 = 100_000.0;
+const LONG_ROUNDS: usize = 5;
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args()
         .skip(1)
         .filter(|argument| argument != "--bench")
         .collect();
-    match arguments.as_slice() {
-        [flag, library, path] if flag == "--one" => one(library, Path::new(path)),
-        [] => report(&own_objects()),
-        paths => report(&paths.iter().map(PathBuf::from).collect::<Vec<_>>()),
-    }
-}
-
-/// Loads once and prints the figures.
-fn one(library: &str, path: &Path) -> ExitCode {
-    let Some(library) = Library::named(library) else {
-        eprintln!("no library `{library}`");
-        return ExitCode::from(2);
-    };
-    let before = Reading::now();
-    let result = library.load(path);
-    let reading = Reading::now().since(before);
-    match result {
-        Ok(held) => {
-            println!(
-                "{} {} {} {}",
-                reading.process_ns,
-                reading.outside_ns(),
-                reading.calls,
-                peak_kib()
-            );
-            drop(held);
-            ExitCode::SUCCESS
+    let objects = match arguments.as_slice() {
+        [] => own_objects(),
+        [flag, counts @ ..] if flag == "--functions" => {
+            let counts = counts.iter().filter_map(|count| count.parse().ok());
+            made_objects(&counts.collect::<Vec<_>>())
         }
+        paths => Ok(paths.iter().map(PathBuf::from).collect()),
+    };
+    match objects.and_then(|objects| report(&objects)) {
+        Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("{error}");
             ExitCode::FAILURE
@@ -52,133 +50,144 @@ fn one(library: &str, path: &Path) -> ExitCode {
     }
 }
 
-/// One process' figures.
-#[derive(Debug, Clone, Copy)]
-struct Figures {
-    total_us: f64,
-    outside_us: f64,
-    calls: f64,
-    peak_kib: f64,
-}
-
-fn report(paths: &[PathBuf]) -> ExitCode {
+fn report(objects: &[PathBuf]) -> Result<(), String> {
+    let executables = settled()?;
     println!(
-        "{:<28} {:<8} {:>9} {:>10} {:>6} {:>9}   of libbpf's: total, outside bpf(2), peak",
-        "object", "library", "total us", "outside us", "calls", "peak KiB"
+        "{:<26} {:<8} {:>9} {:>8} {:>9} {:>6} {:>7} {:>9}   of libbpf's: total, outside, peak",
+        "object", "library", "total us", "bpf(2)", "outside", "calls", "faults", "peak KiB"
     );
-    for path in paths {
-        let mut rows: Vec<(Library, Vec<Figures>)> = Library::ALL
-            .into_iter()
-            .map(|each| (each, Vec::new()))
-            .collect();
-        let mut refusals: Vec<Option<String>> = vec![None; rows.len()];
-        for _ in 0..ROUNDS {
-            for ((library, figures), refusal) in rows.iter_mut().zip(&mut refusals) {
-                match measure(*library, path) {
-                    Ok(measured) => figures.push(measured),
-                    Err(error) => *refusal = Some(error),
+    for object in objects {
+        let mut figures: Vec<Vec<Figures>> = vec![Vec::new(); LIBRARIES.len()];
+        let mut refusals: Vec<Option<String>> = vec![None; LIBRARIES.len()];
+        let mut rounds = ROUNDS;
+        let mut round = 0;
+        while round < rounds {
+            for (number, executable) in executables.iter().enumerate() {
+                match measure(executable, object) {
+                    Ok(measured) => {
+                        if measured.total_us > LONG_US {
+                            rounds = LONG_ROUNDS;
+                        }
+                        figures[number].push(measured);
+                    }
+                    Err(error) => refusals[number] = Some(error),
                 }
             }
+            round += 1;
         }
-        let medians: Vec<Option<Figures>> =
-            rows.iter().map(|(_, figures)| median(figures)).collect();
-        let libbpf = medians[1];
-        for ((library, _), (median, refusal)) in rows.iter().zip(medians.iter().zip(&refusals)) {
-            print_row(path, *library, *median, libbpf, refusal.as_deref());
+        let medians: Vec<Option<Figures>> = figures.iter().map(|each| median(each)).collect();
+        for (number, (library, _)) in LIBRARIES.iter().enumerate() {
+            let row = match medians[number] {
+                Some(own) => row(own, medians[BASELINE]),
+                None => {
+                    let words = refusals[number].as_deref().unwrap_or_default();
+                    format!("does not load it: {}", words.lines().next().unwrap_or("?"))
+                }
+            };
+            let name = object.file_name().unwrap_or_default().to_string_lossy();
+            println!("{name:<26} {library:<8} {row}");
         }
     }
-    ExitCode::SUCCESS
+    Ok(())
 }
 
-fn print_row(
-    path: &Path,
-    library: Library,
-    median: Option<Figures>,
-    libbpf: Option<Figures>,
-    refusal: Option<&str>,
-) {
-    let name = path.file_name().map(|name| name.to_string_lossy());
-    let name = name.unwrap_or_default();
-    let Some(own) = median else {
-        let words = refusal.and_then(|text| text.lines().next()).unwrap_or("?");
-        println!("{name:<28} {:<8} does not load it: {words}", library.name());
-        return;
-    };
-    print!(
-        "{name:<28} {:<8} {:>9.0} {:>10.0} {:>6.0} {:>9.0}",
-        library.name(),
+fn row(own: Figures, baseline: Option<Figures>) -> String {
+    let mut row = format!(
+        "{:>9.0} {:>8.0} {:>9.0} {:>6.0} {:>7.0} {:>9.0}",
         own.total_us,
+        own.total_us - own.outside_us,
         own.outside_us,
         own.calls,
+        own.faults,
         own.peak_kib
     );
-    match libbpf {
-        Some(base) => println!(
-            "   {:.2} {:.2} {:.2}",
+    if let Some(base) = baseline {
+        let ratios = [
             own.total_us / base.total_us,
             own.outside_us / base.outside_us,
-            own.peak_kib / base.peak_kib
-        ),
-        None => println!(),
+            own.peak_kib / base.peak_kib,
+        ];
+        // Writing to a `String` cannot fail.
+        let _ = write!(row, "   {:.2} {:.2} {:.2}", ratios[0], ratios[1], ratios[2]);
     }
+    row
 }
 
-/// Runs one measurement in a fresh process.
-fn measure(library: Library, path: &Path) -> Result<Figures, String> {
-    let own = std::env::current_exe().map_err(|error| error.to_string())?;
-    let output = Command::new(own)
-        .args(["--one", library.name()])
-        .arg(path)
-        .output()
-        .map_err(|error| error.to_string())?;
-    if !output.status.success() {
-        return Err(String::from_utf8_lossy(&output.stderr).into_owned());
-    }
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    let numbers: Vec<f64> = text
-        .split_whitespace()
-        .filter_map(|word| word.parse().ok())
-        .collect();
-    match numbers.as_slice() {
-        [total, outside, calls, peak] => Ok(Figures {
-            total_us: total / 1000.0,
-            outside_us: outside / 1000.0,
-            calls: *calls,
-            peak_kib: *peak,
-        }),
-        _ => Err(format!("unexpected output: {text}")),
-    }
+/// The executables, copied: what a linker wrote piece by piece lies in many small pieces of the page cache, and each of
+/// them costs a page fault of its own. Installed programs were copied too.
+fn settled() -> Result<Vec<PathBuf>, String> {
+    let folder = temporary_folder()?;
+    let copies = LIBRARIES.iter().map(|(name, executable)| {
+        let copy = folder.join(format!("load_{name}"));
+        std::fs::copy(executable, &copy).map_err(|error| format!("{executable}: {error}"))?;
+        Ok(copy)
+    });
+    copies.collect()
 }
 
-fn median(figures: &[Figures]) -> Option<Figures> {
-    let middle = |field: fn(&Figures) -> f64| {
-        let mut values: Vec<f64> = figures.iter().map(field).collect();
-        values.sort_by(f64::total_cmp);
-        values.get(values.len() / 2).copied()
-    };
-    Some(Figures {
-        total_us: middle(|each| each.total_us)?,
-        outside_us: middle(|each| each.outside_us)?,
-        calls: middle(|each| each.calls)?,
-        peak_kib: middle(|each| each.peak_kib)?,
-    })
-}
-
-/// The largest amount of memory this process has had, in KiB.
-fn peak_kib() -> u64 {
-    std::fs::read_to_string("/proc/self/status")
-        .unwrap_or_default()
-        .lines()
-        .find_map(|line| line.strip_prefix("VmHWM:"))
-        .and_then(|rest| rest.split_whitespace().next()?.parse().ok())
-        .unwrap_or_default()
-}
-
-/// Without arguments: a tiny object, and those with CO-RE.
-fn own_objects() -> Vec<PathBuf> {
+/// Without arguments: a tiny object, one with CO-RE, and those that show how the cost grows.
+fn own_objects() -> Result<Vec<PathBuf>, String> {
     let testdata = Path::new(env!("CARGO_MANIFEST_DIR")).join("../testdata/bpf");
-    ["sockex1_btf.bpf.o", "core_kernel.bpf.o", "core.bpf.o"]
+    let mut objects: Vec<PathBuf> = ["sockex1_btf.bpf.o", "core_kernel.bpf.o"]
         .iter()
         .map(|name| testdata.join(name))
+        .collect();
+    objects.extend(made_objects(&[10, 100, 1000, 10_000])?);
+    Ok(objects)
+}
+
+/// Objects with so many functions, every tenth of them a program that calls the nine after it.
+fn made_objects(counts: &[usize]) -> Result<Vec<PathBuf>, String> {
+    let folder = temporary_folder()?;
+    counts
+        .iter()
+        .map(|count| {
+            let source = folder.join(format!("functions_{count}.bpf.c"));
+            let object = source.with_extension("o");
+            std::fs::write(&source, source_with(*count)).map_err(|error| error.to_string())?;
+            let compiled = Command::new("clang-19")
+                .args(["-target", "bpf", "-mcpu=v3", "-O2", "-g", "-c"])
+                .arg(&source)
+                .arg("-o")
+                .arg(&object)
+                .status()
+                .map_err(|error| format!("clang-19: {error}"))?;
+            match compiled.success() {
+                true => Ok(object),
+                false => Err(format!("clang-19 refused {}", source.display())),
+            }
+        })
         .collect()
+}
+
+fn source_with(functions: usize) -> String {
+    let mut source = "#define SECTION(name) __attribute__((section(name), used))\n\
+        char _license[] SECTION(\"license\") = \"GPL\";\n\
+        struct __sk_buff { unsigned len; unsigned pkt_type; };\n"
+        .to_owned();
+    for program in 0..functions.div_ceil(10) {
+        let callees = (functions - program * 10).min(10) - 1;
+        let mut calls = String::new();
+        for callee in 0..callees {
+            // Writing to a `String` cannot fail.
+            let _ = writeln!(
+                source,
+                "static __attribute__((noinline)) unsigned f{program}_{callee}(struct __sk_buff *skb)\n\
+                 {{ return skb->len * {} + skb->pkt_type; }}",
+                program * 10 + callee + 3
+            );
+            let _ = write!(calls, " + f{program}_{callee}(skb)");
+        }
+        let _ = writeln!(
+            source,
+            "SECTION(\"socket\") int p{program}(struct __sk_buff *skb) {{ return skb->len{calls}; }}"
+        );
+    }
+    source
+}
+
+fn temporary_folder() -> Result<PathBuf, String> {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("load");
+    std::fs::create_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+    Ok(folder)
 }

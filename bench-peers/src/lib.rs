@@ -1,7 +1,7 @@
 //! The peers, behind functions that benchmarks and tests share: libbpf through `libbpf-sys`, aya, and us.
 //!
 //! [`meter`] counts the `bpf(2)` calls of whichever library runs and the time inside them, so that what is left is the
-//! library's own work. [`libbpf`] also shows the instructions libbpf would hand to the kernel, and [`compare`] holds ours
+//! library's own work; [`once`] is one load in a process of its own. [`libbpf`] also shows the instructions libbpf would hand to the kernel, and [`compare`] holds ours
 //! against them.
 
 #![expect(
@@ -11,5 +11,5 @@
 
 pub mod compare;
 pub mod libbpf;
-pub mod loaders;
 pub mod meter;
+pub mod once;
