@@ -174,6 +174,25 @@ const CALLS: &[(&str, i32, &[i32])] = &[
     ("adjust_room", 50, &[5000, 0, 0]),
     ("adjust_room", 50, &[8, 0, 1 << 20]),
     ("ecn_set_ce", 97, &[]),
+    ("csum_level", 135, &[0]),
+    ("csum_level", 135, &[1]),
+    ("csum_level", 135, &[2]),
+    ("csum_level", 135, &[3]),
+    ("csum_level", 135, &[4]),
+    ("clone_redirect", 13, &[1, 2]),
+    ("clone_redirect", 13, &[1 << 20, 0]),
+    ("route_realm", 24, &[]),
+    ("change_proto", 31, &[0xdd86, 0]),
+    ("change_proto", 31, &[0x0008, 0]),
+    ("change_proto", 31, &[0x0008, 1]),
+    ("change_proto", 31, &[7, 0]),
+    ("set_tstamp", 192, &[0, 0]),
+    ("set_tstamp", 192, &[5, 0]),
+    ("set_tstamp", 192, &[5, 1]),
+    ("set_tstamp", 192, &[0, 1]),
+    ("set_tstamp", 192, &[5, 2]),
+    ("set_tstamp", 192, &[5, 3]),
+    ("set_tstamp", 192, &[5, 4]),
     ("l3_csum_replace", 10, &[24, 0x1140, 0x113f, 2]),
     ("l3_csum_replace", 10, &[24, 0x0100_000a, 0x0200_000a, 4]),
     ("l3_csum_replace", 10, &[24, 0, 0x1234, 0]),
@@ -331,7 +350,81 @@ fn programs() -> Vec<(String, ProgramKind, Vec<Insn>)> {
         let insns = vec![mov(1, 1), mov(2, flags), call(23), EXIT];
         programs.push((format!("redirect {flags} {kind}"), kind, insns));
     }
+    programs.extend(with_memory());
     programs
+}
+
+/// Calls of helpers that take memory: 64 bytes of `fill`, in the argument given; the value tells the first eight of them too.
+fn with_memory() -> Vec<(String, ProgramKind, Vec<Insn>)> {
+    let (tc, xdp) = (ProgramKind::SchedCls, ProgramKind::Xdp);
+    let sized = |helper, kind, size: i32, flags: i32, fill: i32| {
+        (helper, kind, vec![None, Some(size), Some(flags)], fill)
+    };
+    let mut calls = Vec::new();
+    for size in [4, 8, 12, 20, 24, 28, 32, 40, 44, 48, 64] {
+        for flags in [0, 1, 2, 16, 31, 32] {
+            calls.push(sized(20, tc, size, flags, 7));
+            calls.push(sized(21, tc, size, flags, 0));
+        }
+        calls.push(sized(21, tc, size, 1, 1));
+        calls.push((29, tc, vec![None, Some(size)], 7));
+        calls.push((30, tc, vec![None, Some(size)], 7));
+        calls.push((66, tc, vec![Some(0), None, Some(size), Some(0)], 7));
+    }
+    for kind in [tc, xdp] {
+        for interface in [0, 1, 1 << 20] {
+            for length in [0, 1, 1500, 65_535, 65_536, 65_537, -1] {
+                for (difference, flags) in [
+                    (0, 0),
+                    (65_000, 0),
+                    (66_000, 0),
+                    (-40, 0),
+                    (-66_000, 0),
+                    (0, 1),
+                    (1, 1),
+                    (0, 2),
+                ] {
+                    calls.push((
+                        163,
+                        kind,
+                        vec![Some(interface), None, Some(difference), Some(flags)],
+                        length,
+                    ));
+                }
+            }
+        }
+    }
+    let insns = |helper, arguments: &[Option<i32>], fill: i32| {
+        let mut insns = vec![copy(6, 1)];
+        for at in (-64..0).step_by(4) {
+            // With zeros behind: what is filled is the first word alone.
+            let word = if at == -64 { fill } else { 0 };
+            insns.push(insn(0x62, 10, 0, at, word));
+        }
+        for (argument, register) in arguments.iter().zip(2..) {
+            match argument {
+                Some(value) => insns.push(mov(register, *value)),
+                None => insns.extend([copy(register, 10), insn(0x07, register, 0, 0, -64)]),
+            }
+        }
+        insns.extend([
+            call(helper),
+            insn(0x79, 7, 10, -64, 0),
+            insn(0x27, 0, 0, 0, 31),
+            insn(0x0f, 0, 7, 0, 0),
+            EXIT,
+        ]);
+        insns
+    };
+    let named = |(helper, kind, arguments, fill): (i32, ProgramKind, Vec<Option<i32>>, i32)| {
+        let insns = insns(helper, &arguments, fill);
+        (
+            format!("memory {helper} {arguments:?} {fill} {kind}"),
+            kind,
+            insns,
+        )
+    };
+    calls.into_iter().map(named).collect()
 }
 
 /// Frames with the headers that programs look for, and without.

@@ -70,6 +70,7 @@ pub(crate) mod sk_buff {
     pub(crate) const GSO_SEGS: usize = 164;
     pub(crate) const SK: usize = 168;
     pub(crate) const GSO_SIZE: usize = 176;
+    pub(crate) const TSTAMP_KIND: usize = 180;
     pub(crate) const HWTSTAMP: usize = 184;
     pub(crate) const SIZE: usize = 192;
 }

@@ -79,6 +79,8 @@ pub(crate) struct Standing {
     pub(crate) abort: Arc<AtomicBool>,
     pub(crate) budget: u64,
     pub(crate) tail_calls: u32,
+    /// Whether the program gave the packet the key of a tunnel.
+    pub(crate) has_tunnel: bool,
     /// Maps that the run looked up in maps of maps.
     pub(crate) looked_up: Vec<LiveMap>,
     /// What the program must give back.

@@ -95,6 +95,7 @@ impl Worker {
             abort: Arc::default(),
             budget: vm.config.budget_insns,
             tail_calls: 0,
+            has_tunnel: false,
             looked_up: Vec::new(),
             held: Held::default(),
             tracked: None,

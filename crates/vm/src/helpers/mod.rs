@@ -13,6 +13,7 @@ mod memory;
 mod network;
 pub(crate) mod objects;
 mod packet;
+mod reroute;
 mod reshape;
 mod ring;
 mod system;
@@ -73,19 +74,25 @@ pub(crate) static TABLE: &[Row] = &[
     Row { number: 9, arguments: 5, call: packet::skb_store_bytes },
     Row { number: 10, arguments: 5, call: checksum::replace_l3 },
     Row { number: 11, arguments: 5, call: checksum::replace_l4 },
+    Row { number: 13, arguments: 3, call: reroute::clone_redirect },
     Row { number: 14, arguments: 0, call: system::get_current_pid_tgid },
     Row { number: 15, arguments: 0, call: system::get_current_uid_gid },
     Row { number: 16, arguments: 2, call: system::get_current_comm },
     Row { number: 17, arguments: 1, call: network::unset },
     Row { number: 18, arguments: 3, call: reshape::skb_vlan_push },
     Row { number: 19, arguments: 1, call: reshape::skb_vlan_pop },
+    Row { number: 20, arguments: 4, call: reroute::tunnel_key },
+    Row { number: 21, arguments: 4, call: reroute::set_tunnel_key },
     Row { number: 23, arguments: 2, call: packet::redirect },
     Row { number: 24, arguments: 1, call: network::unset },
     Row { number: 25, arguments: 5, call: ring::perf_output },
     Row { number: 26, arguments: 4, call: packet::skb_load_bytes },
     Row { number: 28, arguments: 5, call: checksum::diff },
     Row { number: 29, arguments: 3, call: network::no_tunnel },
+    Row { number: 30, arguments: 3, call: reroute::set_tunnel_options },
+    Row { number: 31, arguments: 3, call: reroute::change_protocol },
     Row { number: 32, arguments: 2, call: reshape::skb_change_type },
+    Row { number: 34, arguments: 1, call: reroute::hash },
     Row { number: 38, arguments: 3, call: reshape::skb_change_tail },
     Row { number: 39, arguments: 2, call: reshape::skb_pull_data },
     Row { number: 40, arguments: 2, call: reshape::csum_update },

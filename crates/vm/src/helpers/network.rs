@@ -5,7 +5,7 @@
 
 use twinbpf_object::Errno;
 
-use crate::context::sk_buff;
+use crate::context::{XDP_MD, sk_buff};
 use crate::fault::FaultKind;
 use crate::run::{Arguments, Returned, Run};
 use crate::semantics::low_32;
@@ -18,10 +18,12 @@ const TC_ACT_REDIRECT: u64 = 7;
 const NEIGHBOUR_BYTES: u32 = 20;
 /// Largest packet of the loopback interface, and the bytes of its link-layer header.
 const LOOPBACK: u32 = 1;
-const LOOPBACK_MTU: i64 = 65_536;
-const HEADER_BYTES: i64 = 14;
+const LOOPBACK_MTU: u32 = 65_536;
+const HEADER_BYTES: u32 = 14;
 /// `BPF_MTU_CHK_RET_FRAG_NEEDED`
 const TOO_LARGE: u64 = 1;
+/// Flag of a length check: look at segments.
+const SEGMENTS: u64 = 1;
 /// `BPF_CSUM_LEVEL_QUERY`
 const LEVEL_QUERY: u64 = 0;
 const MOST_LEVEL: u64 = 3;
@@ -75,26 +77,32 @@ pub(super) fn check_mtu(run: &mut Run<'_>, arguments: &Arguments) -> Result<Retu
     let [context, interface, _, difference, flags] = arguments.values;
     let packet = run.packet_of(context)?;
     let length = run.memory(arguments, 2, 4, Need::Both)?;
-    if flags != 0 {
+    let given = length.load_u32(0).unwrap_or(0);
+    let is_xdp = std::ptr::eq(run.context.layout, &raw const XDP_MD);
+    let allowed = if is_xdp { 0 } else { SEGMENTS };
+    // Segments have their own lengths: neither a length nor a difference goes with them.
+    let has_both = flags & SEGMENTS != 0 && (low_32(difference) != 0 || given != 0);
+    if flags & !allowed != 0 || has_both {
         return Ok(Returned::error(Errno::EINVAL));
     }
     if low_32(interface) > LOOPBACK {
         return Ok(Returned::error(Errno::ENODEV));
     }
-    let given = i64::from(length.load_u32(0).unwrap_or(0));
+    // KERNEL: the sum is one of 32 bits with a sign, also where it overflows (6.18).
     let whole = match given {
-        0 => i64::from(packet.len()),
-        _ => given + HEADER_BYTES,
+        0 => packet.len(),
+        _ => given.wrapping_add(HEADER_BYTES),
     };
-    let whole = whole + i64::from(low_32(difference).cast_signed());
-    let mtu = u32::try_from(LOOPBACK_MTU).unwrap_or(u32::MAX);
+    let whole = whole.wrapping_add(low_32(difference)).cast_signed();
     // Four bytes were found writable just now.
-    let _ = length.copy_in(0, &mtu.to_ne_bytes());
-    Ok(Returned::number(if whole <= LOOPBACK_MTU + HEADER_BYTES {
-        0
-    } else {
-        TOO_LARGE
-    }))
+    let _ = length.copy_in(0, &LOOPBACK_MTU.to_ne_bytes());
+    Ok(Returned::number(
+        if whole <= (LOOPBACK_MTU + HEADER_BYTES).cast_signed() {
+            0
+        } else {
+            TOO_LARGE
+        },
+    ))
 }
 
 /// `long bpf_csum_level(skb, level)`: nothing has verified the checksums of a packet here.
@@ -128,6 +136,9 @@ pub(super) fn set_time(run: &mut Run<'_>, arguments: &Arguments) -> Result<Retur
     let [low, high] = [low_32(time), low_32(time >> 32)];
     run.set_field(sk_buff::TSTAMP, low);
     run.set_field(sk_buff::TSTAMP + 4, high);
+    // One byte, and three of nothing.
+    let [.., clock] = low_32(kind).to_be_bytes();
+    run.set_field(sk_buff::TSTAMP_KIND, u32::from_ne_bytes([clock, 0, 0, 0]));
     Ok(Returned::number(0))
 }
 

@@ -26,8 +26,8 @@ const MOST_TAGS: u32 = 8;
 /// Largest packet that a helper makes.
 const LARGEST: u32 = 65_535 + ETHERNET_BYTES;
 /// Protocols, host order.
-const IPV4: u16 = 0x0800;
-const IPV6: u16 = 0x86dd;
+pub(super) const IPV4: u16 = 0x0800;
+pub(super) const IPV6: u16 = 0x86dd;
 const VLAN: u16 = 0x8100;
 const SERVICE_VLAN: u16 = 0x88a8;
 
@@ -419,13 +419,13 @@ fn mark_ipv6(header: twinbpf_shm::SharedBytes) -> Option<u64> {
 const ROOM_FLAGS: u64 = 0x21;
 
 /// A 16-bit number that a program holds in network order, in host order.
-fn network_order(value: u64) -> u16 {
+pub(super) fn network_order(value: u64) -> u16 {
     let [first, second, ..] = value.to_ne_bytes();
     u16::from_be_bytes([first, second])
 }
 
 /// Makes room for `len` zeros at `offset`, by moving what is before it towards the head.
-fn insert(run: &Run<'_>, packet: Packet, offset: u32, len: u32) -> Option<Packet> {
+pub(super) fn insert(run: &Run<'_>, packet: Packet, offset: u32, len: u32) -> Option<Packet> {
     let data = packet
         .data
         .checked_sub(len)
@@ -449,7 +449,7 @@ fn insert(run: &Run<'_>, packet: Packet, offset: u32, len: u32) -> Option<Packet
 }
 
 /// Takes `len` bytes at `offset` out, by moving what is before them towards the end.
-fn remove(run: &Run<'_>, packet: Packet, offset: u32, len: u32) -> Option<Packet> {
+pub(super) fn remove(run: &Run<'_>, packet: Packet, offset: u32, len: u32) -> Option<Packet> {
     packet.part(offset, len)?;
     let data = packet.data + len;
     move_bytes(run, packet.data, data, offset)?;
