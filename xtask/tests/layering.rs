@@ -181,6 +181,7 @@ const MODULES: &[(&str, &[Row])] = &[
             ("window", &[]),
             ("code", &["semantics"]),
             ("provenance", &["fault"]),
+            ("reach", &[]),
             ("handles", &["window"]),
             ("trace", &[]),
             ("surroundings", &["config", "trace"]),
@@ -247,6 +248,7 @@ const MODULES: &[(&str, &[Row])] = &[
             (
                 "program",
                 &[
+                    "reach",
                     "code",
                     "config",
                     "handles",

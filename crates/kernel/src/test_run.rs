@@ -6,6 +6,8 @@ use crate::program::KernelProgram;
 
 /// The most bytes a packet can grow beyond what was given: the kernel's headroom and tailroom are pages.
 const GROWTH_BYTES: usize = 64 << 10;
+/// More than any context that a test run gives back.
+const LARGEST_CONTEXT: usize = 512;
 
 /// Runs the program on `input`, not attached to anything.
 ///
@@ -21,18 +23,32 @@ fn ask(program: &KernelProgram, input: &TestInput<'_>) -> std::result::Result<Te
     let has_packet = !input.data.is_empty();
     let room = if has_packet { GROWTH_BYTES } else { 0 };
     let mut data = vec![0; input.data.len() + room];
-    let mut context = input.context.to_vec();
-    let is_syscall = program.kind() == ProgramKind::Syscall;
-    // KERNEL: programs of type `syscall` write their context in place, and refuse room for an output or a repetition (6.18).
-    let out: &mut [u8] = if is_syscall { &mut [] } else { &mut context };
-    let repeat = if is_syscall { 0 } else { input.repeat };
     let mut given = input.context.to_vec();
-    let reply =
-        program
-            .descriptor()
-            .test_run((input.data, &mut data), (&mut given, out), repeat)?;
-    if is_syscall {
+    // KERNEL: programs without packets refuse room for an output and a repetition. `syscall` programs write their context in place,
+    // the others' does not come back; where it does, too little room is ENOSPC (6.18).
+    let takes_no_packet = matches!(
+        program.kind(),
+        ProgramKind::Syscall | ProgramKind::RawTracepoint | ProgramKind::Tracing
+    );
+    let mut context = match given.len() {
+        0 => Vec::new(),
+        _ if takes_no_packet => Vec::new(),
+        len => vec![0; len.max(LARGEST_CONTEXT)],
+    };
+    let repeat = match input.repeat {
+        1 if takes_no_packet => 0,
+        repeat => repeat,
+    };
+    let reply = program.descriptor().test_run(
+        (input.data, &mut data),
+        (&mut given, &mut context),
+        repeat,
+    )?;
+    if takes_no_packet {
         context = given;
+    } else {
+        let written = usize::try_from(reply.ctx_size_out).unwrap_or(0);
+        context.truncate(written.min(given.len()));
     }
     data.truncate(usize::try_from(reply.data_size_out).unwrap_or(0));
     Ok(TestOutput {

@@ -65,6 +65,7 @@ pub(crate) mod sk_buff {
     pub(crate) const REMOTE_IP6: usize = 100;
     pub(crate) const LOCAL_IP6: usize = 116;
     pub(crate) const DATA_META: usize = 140;
+    pub(crate) const FLOW_KEYS: usize = 144;
     pub(crate) const TSTAMP: usize = 152;
     pub(crate) const WIRE_LEN: usize = 160;
     pub(crate) const GSO_SEGS: usize = 164;
@@ -84,6 +85,28 @@ pub(crate) mod xdp_md {
     pub(crate) const RX_QUEUE_INDEX: usize = 16;
     pub(crate) const EGRESS_IFINDEX: usize = 20;
     pub(crate) const SIZE: usize = 24;
+}
+
+/// Offsets of the fields of `struct bpf_flow_keys` that a test run fills in.
+pub(crate) mod flow_keys {
+    pub(crate) const NETWORK: usize = 0;
+    pub(crate) const TRANSPORT: usize = 2;
+    pub(crate) const PROTOCOL: usize = 10;
+    pub(crate) const FLAGS: usize = 48;
+    pub(crate) const SIZE: usize = 56;
+}
+
+/// Offsets of the fields of `struct bpf_sk_lookup`.
+pub(crate) mod sk_lookup {
+    pub(crate) const FAMILY: usize = 8;
+    pub(crate) const PROTOCOL: usize = 12;
+    pub(crate) const REMOTE_IP4: usize = 16;
+    pub(crate) const REMOTE_IP6: usize = 20;
+    pub(crate) const REMOTE_PORT: usize = 36;
+    pub(crate) const LOCAL_IP4: usize = 40;
+    pub(crate) const LOCAL_IP6: usize = 44;
+    pub(crate) const LOCAL_PORT: usize = 60;
+    pub(crate) const SIZE: usize = 72;
 }
 
 /// Offsets of the fields of `struct bpf_sock`.
@@ -116,6 +139,20 @@ pub(crate) static XDP_MD: ContextLayout = ContextLayout {
         (4, PacketPointer::DataEnd),
         (8, PacketPointer::DataMeta),
     ],
+    length: None,
+};
+
+/// `struct __sk_buff` as flow dissectors see it: the packet and nothing about it.
+pub(crate) static FLOW: ContextLayout = ContextLayout {
+    name: "struct __sk_buff",
+    packet_pointers: &[(76, PacketPointer::Data), (80, PacketPointer::DataEnd)],
+    length: None,
+};
+
+/// `struct bpf_sk_lookup`: between whom a connection is.
+pub(crate) static SK_LOOKUP: ContextLayout = ContextLayout {
+    name: "struct bpf_sk_lookup",
+    packet_pointers: &[],
     length: None,
 };
 

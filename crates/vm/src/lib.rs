@@ -36,6 +36,7 @@ mod objects;
 mod packet;
 mod program;
 mod provenance;
+mod reach;
 mod run;
 pub mod semantics;
 mod shared;

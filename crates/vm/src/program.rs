@@ -5,7 +5,7 @@
 
 use std::sync::{Arc, Weak};
 
-use twinbpf_object::abi::{MapFlags, helper_name};
+use twinbpf_object::abi::{AttachKind, MapFlags, helper_name};
 use twinbpf_object::btf::Btf;
 use twinbpf_object::diagnosis::SourceLine;
 use twinbpf_object::insn::{Call, Displacement, Operation, WideValue};
@@ -21,6 +21,7 @@ use crate::helpers::{self, Helper};
 use crate::jit::{Compiled, Source};
 use crate::kfuncs::{self, HostFunctions};
 use crate::maps::{LiveMap, MapLayout, VmMap};
+use crate::reach::context_reach;
 use crate::run::Kfunc;
 use crate::window::FIRST_HANDLE;
 
@@ -39,6 +40,9 @@ pub(crate) struct Program {
     pub(crate) itself: Weak<Self>,
     pub(crate) name: String,
     pub(crate) kind: ProgramKind,
+    attach: Option<AttachKind>,
+    /// Bytes of its context that it surely needs.
+    context_reach: usize,
     pub(crate) code: Vec<Op>,
     /// The meaning of each slot; `None` for the second slot of a wide load.
     pub(crate) operations: Vec<Option<Operation>>,
@@ -102,11 +106,15 @@ impl Program {
             })
             .map(resolve_helper)
             .collect();
+        let first = bounds.get(1).copied().unwrap_or(operations.len());
+        let context_reach = context_reach(operations.get(..first).unwrap_or_default());
         Ok(Self {
             number: 0,
             itself: Weak::new(),
             name: linked.name.clone(),
             kind,
+            attach: linked.attach,
+            context_reach,
             code,
             operations,
             bounds,
@@ -117,6 +125,17 @@ impl Program {
             lines: linked.lines.clone(),
             unavailable: linked.unavailable.clone(),
         })
+    }
+
+    /// Whether it is for entries of maps, which run it on packets that are sent to them.
+    pub(crate) fn is_run_by_a_map(&self) -> bool {
+        let name = self.attach.and_then(AttachKind::kernel_name);
+        matches!(name, Some("XDP_DEVMAP" | "XDP_CPUMAP"))
+    }
+
+    /// Bytes of its context that it surely needs.
+    pub(crate) fn context_reach(&self) -> usize {
+        self.context_reach
     }
 
     /// The helper at this position of the table; positions were put in at load.

@@ -5,7 +5,7 @@
 
 use twinbpf_object::Errno;
 
-use crate::context::{XDP_MD, sk_buff};
+use crate::context::{SK_LOOKUP, XDP_MD, sk_buff};
 use crate::fault::FaultKind;
 use crate::run::{Arguments, Returned, Run};
 use crate::semantics::low_32;
@@ -22,6 +22,8 @@ const LOOPBACK_MTU: u32 = 65_536;
 const HEADER_BYTES: u32 = 14;
 /// `BPF_MTU_CHK_RET_FRAG_NEEDED`
 const TOO_LARGE: u64 = 1;
+/// Flags of the choice of a socket: instead of an earlier one, not within its group.
+const LOOKUP_FLAGS: u64 = 3;
 /// Flag of a length check: look at segments.
 const SEGMENTS: u64 = 1;
 /// `BPF_CSUM_LEVEL_QUERY`
@@ -171,13 +173,21 @@ fn zeroed(
     Ok(Returned::error(errno))
 }
 
-/// `long bpf_sk_assign(skb, socket, flags)`: a test run's packet is not on its way in.
+/// `long bpf_sk_assign(context, socket, flags)`: a test run's packet is not on its way in; who chooses sockets has none to choose.
 pub(super) fn assign_socket(
     run: &mut Run<'_>,
     arguments: &Arguments,
 ) -> Result<Returned, FaultKind> {
-    let [skb, socket, flags, ..] = arguments.values;
-    run.packet_of(skb)?;
+    let [context, socket, flags, ..] = arguments.values;
+    if std::ptr::eq(run.context.layout, &raw const SK_LOOKUP) {
+        let is_wrong = flags & !LOOKUP_FLAGS != 0;
+        return Ok(if is_wrong {
+            Returned::error(Errno::EINVAL)
+        } else {
+            Returned::number(0)
+        });
+    }
+    run.packet_of(context)?;
     Ok(Returned::error(if socket == 0 || flags != 0 {
         Errno::EINVAL
     } else {

@@ -3,7 +3,7 @@
 use twinbpf_object::{Errno, MapKind};
 use twinbpf_shm::SharedBytes;
 
-use crate::context::{XDP_MD, sock};
+use crate::context::{FLOW, XDP_MD, sock};
 use crate::fault::FaultKind;
 use crate::packet::Packet;
 use crate::run::{Arguments, Returned, Run};
@@ -78,14 +78,17 @@ pub(super) fn writable(run: &Run<'_>, address: u32, len: u32) -> Option<SharedBy
 
 /// `long bpf_skb_load_bytes(skb, offset, to, len)`: 0, or -EFAULT with the buffer zeroed.
 ///
-/// KERNEL (6.18): an offset above 0xffff is refused like one beyond the packet, and on failure all `len` bytes become zero.
+/// KERNEL (6.18): an offset above 0xffff is refused like one beyond the packet, and on failure all `len` bytes become zero. A flow
+/// dissector's test run has no socket buffer to load from: it always fails there.
 pub(super) fn skb_load_bytes(
     run: &mut Run<'_>,
     arguments: &Arguments,
 ) -> Result<Returned, FaultKind> {
     let [skb, offset, _, len, _] = arguments.values;
     let packet = run.packet_of(skb)?;
+    let is_flow = std::ptr::eq(run.context.layout, &raw const FLOW);
     let from = packet.part(low_32(offset), low_32(len));
+    let from = from.filter(|_| !is_flow);
     load(run, arguments, (low_32(offset), low_32(len)), from)
 }
 

@@ -4,11 +4,17 @@
 //!  XDP            whole frame        struct xdp_md
 //!  tc             whole frame        struct __sk_buff
 //!  other skb      from layer 3 on    struct __sk_buff; what comes out has zeros for the link-layer header
+//!  flow dissector whole frame        struct bpf_flow_keys, which comes out in the packet's place
+//!  sk_lookup      no packet          struct bpf_sk_lookup
+//!  raw tracepoint,
+//!  tracing,
 //!  syscall        no packet          the caller's bytes
 //! ```
 //!
 //! KERNEL: errors, field values and limits were observed on 6.18.
 
+mod flow;
+mod lookup;
 mod skb;
 mod xdp;
 
@@ -26,6 +32,10 @@ use crate::worker::{Outcome, Worker};
 const ETHERNET_BYTES: u32 = 14;
 /// KERNEL: a test run's first page, minus the record at its end (`skb_shared_info`, 6.18).
 const LINEAR_BYTES: u32 = 4096 - 320;
+/// KERNEL: arguments of a raw tracepoint: at most 12 of 8 bytes (`MAX_BPF_FUNC_ARGS`, 6.18).
+const MOST_ARGUMENTS: usize = 12 * 8;
+/// Bytes of a page.
+const PAGE_BYTES: usize = 4096;
 /// Index of the loopback interface, on which test runs take place.
 const LOOPBACK: u32 = 1;
 
@@ -69,6 +79,8 @@ impl TestRunner {
             map.renew();
         }
         match self.program.kind() {
+            // KERNEL: programs that maps of devices and CPUs run have no test runs (EINVAL, 6.18).
+            ProgramKind::Xdp if self.program.0.is_run_by_a_map() => Err(self.refuse(Errno::EINVAL)),
             ProgramKind::Xdp => xdp::run(self, input),
             ProgramKind::SocketFilter
             | ProgramKind::SchedCls
@@ -77,18 +89,34 @@ impl TestRunner {
             | ProgramKind::LwtIn
             | ProgramKind::LwtOut
             | ProgramKind::LwtXmit => skb::run(self, input),
-            ProgramKind::Syscall => self.run_without_packet(input),
+            ProgramKind::FlowDissector => flow::run(self, input),
+            ProgramKind::SkLookup => lookup::run(self, input),
+            ProgramKind::Syscall | ProgramKind::RawTracepoint | ProgramKind::Tracing => {
+                self.run_without_packet(input)
+            }
             _ => Err(self.refuse(Errno::ENOTSUPP)),
         }
     }
 
     fn run_without_packet(&mut self, input: &TestInput<'_>) -> Result<TestOutput> {
-        if !input.data.is_empty() || input.repeat > 1 {
+        let is_raw = self.program.kind() == ProgramKind::RawTracepoint;
+        let most = if is_raw {
+            MOST_ARGUMENTS
+        } else {
+            usize::from(u16::MAX)
+        };
+        let len = input.context.len();
+        let is_wrong = !input.data.is_empty() || input.repeat > 1;
+        if is_wrong || len > most || len < self.program.0.context_reach() {
             return Err(self.refuse(Errno::EINVAL));
         }
         let mut context = input.context.to_vec();
         let started = Instant::now();
         let value = self.worker.run(&self.program, &mut context)?;
+        if is_raw {
+            // KERNEL: the arguments of a tracepoint do not come back (6.18).
+            context = input.context.to_vec();
+        }
         Ok(TestOutput {
             value: crate::semantics::low_32(value),
             data: Vec::new(),
@@ -169,6 +197,16 @@ impl Fields {
         let mut bytes = given.to_vec();
         bytes.resize(size, 0);
         Self(bytes)
+    }
+
+    /// The struct as a caller gave it, who may know a longer one as long as what is beyond says nothing.
+    fn given(size: usize, given: &[u8]) -> std::result::Result<Self, Errno> {
+        let beyond = given.get(size..).unwrap_or_default();
+        // KERNEL: the limit is a page (6.18).
+        if given.len() > PAGE_BYTES || beyond.iter().any(|byte| *byte != 0) {
+            return Err(Errno::E2BIG);
+        }
+        Ok(Self::new(size, given))
     }
 
     fn get(&self, offset: usize) -> u32 {

@@ -75,7 +75,7 @@ fn lay_out(
     input: &TestInput<'_>,
     is_whole: bool,
 ) -> std::result::Result<(Packet, Fields), Errno> {
-    let given = Fields::new(sk_buff::SIZE, input.context);
+    let given = Fields::given(sk_buff::SIZE, input.context)?;
     let len = u32::try_from(input.data.len()).map_err(|_| Errno::EINVAL)?;
     if !(ETHERNET_BYTES..=LINEAR_BYTES - KERNEL_HEADROOM).contains(&len) {
         return Err(Errno::EINVAL);

@@ -38,13 +38,7 @@ fn lay_out(
     runner: &mut TestRunner,
     input: &TestInput<'_>,
 ) -> std::result::Result<(Packet, Fields), Errno> {
-    let given = Fields::new(xdp_md::SIZE, input.context);
-    if input.context.len() > xdp_md::SIZE {
-        let beyond = input.context.get(xdp_md::SIZE..).unwrap_or_default();
-        if beyond.iter().any(|byte| *byte != 0) {
-            return Err(Errno::E2BIG);
-        }
-    }
+    let given = Fields::given(xdp_md::SIZE, input.context)?;
     let len = u32::try_from(input.data.len()).map_err(|_| Errno::EINVAL)?;
     let (meta_len, mut linear) = metadata(&given, input, len)?;
     let most = LINEAR_BYTES - HEADROOM_BYTES;
