@@ -9,7 +9,7 @@
 //! record lies where it starts and simply goes on, and nobody looks at the bytes it would have aliased. Headers and positions
 //! are the host's alone, so nothing a program writes can mislead the reader.
 
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -105,10 +105,12 @@ impl Ring {
     /// Hands a record to the reader, or has it skipped.
     pub(crate) fn commit(&self, record: Record, is_discarded: bool, flags: u64) {
         let discarded = if is_discarded { DISCARDED } else { 0 };
+        // Pairs with the fence in `is_ready`: either the reader sees this record, or we see that it has caught up. With a
+        // plain store, each side could look before its own word has left for the other, and the reader would sleep on.
         self.header(record.position)
-            .store(record.len | COMMITTED | discarded, Ordering::Release);
+            .swap(record.len | COMMITTED | discarded, Ordering::SeqCst);
         // KERNEL: the reader is woken when it had read everything before this record, or always or never, as flags say.
-        let is_caught_up = self.consumer.load(Ordering::Relaxed) == record.position;
+        let is_caught_up = self.consumer.load(Ordering::SeqCst) == record.position;
         if flags & FORCE_WAKEUP != 0 || (is_caught_up && flags & NO_WAKEUP == 0) {
             *self.wakeups.lock().unwrap_or_else(PoisonError::into_inner) += 1;
             self.wakeup.notify_all();
@@ -189,6 +191,8 @@ impl Ring {
     }
 
     fn is_ready(&self) -> bool {
+        // Between the position that `drain` published and the header that is looked at; see `commit`.
+        fence(Ordering::SeqCst);
         let position = self.consumer.load(Ordering::Acquire);
         position != self.producer.load(Ordering::Acquire)
             && self.header(position).load(Ordering::Acquire) & COMMITTED != 0
