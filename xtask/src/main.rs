@@ -8,6 +8,7 @@ mod conformance;
 mod differential;
 mod fixtures;
 mod fuzz;
+mod guests;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -20,6 +21,9 @@ usage: cargo xtask TASK
   codes              write docs/CODES.md from the tables of codes
   codes --check      compare it: exit 1 if it differs
   fuzz [SECONDS [TARGET]]   run every fuzz target, or one, for a while (60 s each), with the stable compiler: exit 1 on a finding
+  guests [--kernel X.Y] [--filter WORD] [--console FOLDER]   run the tests of the kernel engine and the façade on Debian's
+                                       kernels in QEMU: exit 1 if one fails; skipped, saying so, without QEMU
+  guests --objects FOLDER              `twinbpf check` for every object of FOLDER there
   conformance [--json] FOLDER          load each program of the kernel's selftests, built in FOLDER, and compare verdict
                                        and diagnosis with what they declare: exit 1 if a bar is missed (needs root)
   conformance [--json] --source TREE   build them first, from a kernel's source tree (Debian: linux-source-6.12)
@@ -39,6 +43,13 @@ fn main() -> ExitCode {
         ["fuzz", seconds, ref target @ ..] if target.len() <= 1 => match seconds.parse() {
             Ok(seconds) => fuzz::run(seconds, target.first().copied()),
             Err(_) => Err(format!("`{seconds}` is not a number of seconds")),
+        },
+        ["guests", ref rest @ ..] => match guests::Options::read(rest) {
+            Some(options) => guests::run(&options),
+            None => {
+                complain(USAGE);
+                return ExitCode::from(2);
+            }
         },
         ["conformance", ref rest @ ..] => match conformance_options(rest) {
             Some(options) => conformance::run(options),

@@ -24,7 +24,9 @@ pub(crate) fn cases() -> Vec<Case> {
         .into_iter()
         .map(|kind| {
             let name = format!("helpers::prototypes_hold_for_{kind}");
-            Case::new(&name, &[Need::Kernel], move || prototypes_hold(kind))
+            Case::new(&name, &[Need::Kernel, Need::Linux618], move || {
+                prototypes_hold(kind)
+            })
         })
         .collect()
 }

@@ -1,0 +1,102 @@
+//! What runs in a guest: the test binaries and the command, linked statically, because a guest has no libraries.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use serde_json::Value;
+
+/// A program that cargo built.
+#[derive(Debug)]
+pub(super) struct Binary {
+    /// `crate::target`.
+    pub(super) name: String,
+    pub(super) is_test: bool,
+    pub(super) file: PathBuf,
+    /// The crate's folder, in which cargo runs tests.
+    pub(super) folder: PathBuf,
+}
+
+const PLATFORM: &str = "x86_64-unknown-linux-gnu";
+/// Integration tests that ask the kernel: package and target. Those that time the vm or compare it are not here: emulated
+/// machines are slow, and its answers do not depend on the kernel.
+const TESTED: &[(&str, &[&str])] = &[
+    ("twinbpf-kernel", &["suite"]),
+    (
+        "twinbpf",
+        &[
+            "attach",
+            "externs",
+            "globals",
+            "loading",
+            "map_behaviour",
+            "maps",
+        ],
+    ),
+];
+
+/// Builds the tests, the command and the guests' first process.
+///
+/// # Errors
+///
+/// If cargo fails; it has said why.
+pub(super) fn build(root: &Path) -> Result<Vec<Binary>, String> {
+    let mut built = Vec::new();
+    for (package, targets) in TESTED {
+        let mut tests = cargo(root, "test");
+        tests.args(["--no-run", "-p", package]);
+        tests.args(targets.iter().flat_map(|target| ["--test", target]));
+        built.extend(executables(tests)?);
+    }
+    let mut programs = cargo(root, "build");
+    programs.args(["-p", "guest-init", "-p", "twinbpf-cli", "--bins"]);
+    built.extend(executables(programs)?);
+    Ok(built)
+}
+
+/// Symbols and debug information would be most of the archive.
+fn cargo(root: &Path, task: &str) -> Command {
+    let mut command = Command::new(env!("CARGO"));
+    command
+        .current_dir(root)
+        .env(
+            "RUSTFLAGS",
+            "-C target-feature=+crt-static -C strip=symbols",
+        )
+        .args([
+            task,
+            "--quiet",
+            "--locked",
+            "--message-format=json",
+            "--target",
+            PLATFORM,
+        ]);
+    command
+}
+
+fn executables(mut cargo: Command) -> Result<Vec<Binary>, String> {
+    let output = cargo
+        .stderr(Stdio::inherit())
+        .output()
+        .map_err(|error| format!("cargo: {error}"))?;
+    if !output.status.success() {
+        return Err("the programs for guests were not built".to_owned());
+    }
+    let text = String::from_utf8_lossy(&output.stdout);
+    let messages = text
+        .lines()
+        .filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    Ok(messages.filter_map(|message| binary(&message)).collect())
+}
+
+fn binary(message: &Value) -> Option<Binary> {
+    let file = PathBuf::from(message["executable"].as_str()?);
+    let folder = Path::new(message["manifest_path"].as_str()?).parent()?;
+    let target = message["target"]["name"].as_str()?;
+    let crate_name = folder.file_name()?.to_string_lossy();
+    Some(Binary {
+        name: format!("{crate_name}::{target}"),
+        is_test: message["target"]["kind"][0] == "test",
+        file,
+        folder: folder.to_owned(),
+    })
+}

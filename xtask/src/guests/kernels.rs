@@ -1,0 +1,215 @@
+//! Kernels for guests: Debian's cloud packages, downloaded through apt and unpacked into a cache, never installed.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// A kernel that is unpacked.
+#[derive(Debug)]
+pub(super) struct Kernel {
+    /// What users call it, such as `6.1`.
+    pub(super) series: String,
+    /// Where its package is unpacked.
+    folder: PathBuf,
+}
+
+/// Modules that tests use, each after those it needs. One that a kernel does not have is left out.
+const MODULES: &[&str] = &[
+    "libcrc32c",
+    "nf_defrag_ipv4",
+    "nf_defrag_ipv6",
+    "nf_conntrack",
+    "nf_nat",
+    "veth",
+    "dummy",
+    "tun",
+];
+
+/// The kernels on offer, the newest of each series, oldest first; those in the cache if apt knows none. With `series`, only
+/// that one.
+///
+/// # Errors
+///
+/// If a package that is on offer cannot be downloaded or unpacked.
+pub(super) fn all(cache: &Path, series: Option<&str>) -> Result<Vec<Kernel>, String> {
+    fs::create_dir_all(cache).map_err(|error| format!("{}: {error}", cache.display()))?;
+    let mut names = cached(cache);
+    if names.is_empty() || series.is_some_and(|wanted| !has_series(&names, wanted)) {
+        names.extend(offered());
+    }
+    let chosen = newest_of_each(&names);
+    let wanted = chosen
+        .into_iter()
+        .filter(|(each, _)| series.is_none_or(|wanted| wanted == each));
+    wanted
+        .map(|(series, package)| unpacked(cache, series, &package))
+        .collect()
+}
+
+fn has_series(names: &[String], wanted: &str) -> bool {
+    newest_of_each(names)
+        .iter()
+        .any(|(series, _)| series == wanted)
+}
+
+impl Kernel {
+    /// The file that a machine starts.
+    pub(super) fn image(&self) -> Result<PathBuf, String> {
+        find(&self.folder.join("boot"), &|name| {
+            name.starts_with("vmlinuz-")
+        })
+        .ok_or_else(|| format!("{} has no kernel in boot", self.folder.display()))
+    }
+
+    /// The modules that tests use, in the order in which they are loaded.
+    pub(super) fn modules(&self) -> Vec<PathBuf> {
+        let lib = self.folder.join("lib/modules");
+        let file_of = |module: &&str| {
+            find(&lib, &|name| {
+                let end = name.strip_prefix(*module);
+                end.is_some_and(|end| matches!(end, ".ko" | ".ko.xz"))
+            })
+        };
+        MODULES.iter().filter_map(file_of).collect()
+    }
+
+    /// The configuration it was built with.
+    pub(super) fn configuration(&self) -> Option<PathBuf> {
+        find(&self.folder.join("boot"), &|name| {
+            name.starts_with("config-")
+        })
+    }
+}
+
+/// The first file under `folder` whose name is wanted.
+fn find(folder: &Path, is_wanted: &dyn Fn(&str) -> bool) -> Option<PathBuf> {
+    let entries = fs::read_dir(folder).ok()?.filter_map(Result::ok);
+    for entry in entries {
+        let path = entry.path();
+        let is_folder = entry.file_type().is_ok_and(|kind| kind.is_dir());
+        if is_folder {
+            if let Some(found) = find(&path, is_wanted) {
+                return Some(found);
+            }
+        } else if is_wanted(&entry.file_name().to_string_lossy()) {
+            return Some(path);
+        }
+    }
+    None
+}
+
+/// Names of packages that are unpacked in the cache already.
+fn cached(cache: &Path) -> Vec<String> {
+    let entries = fs::read_dir(cache)
+        .into_iter()
+        .flatten()
+        .filter_map(Result::ok);
+    let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
+    names.filter(|name| series_of(name).is_some()).collect()
+}
+
+/// Names of packages that apt knows; none where there is no apt.
+fn offered() -> Vec<String> {
+    let listed = Command::new("apt-cache")
+        .args([
+            "search",
+            "--names-only",
+            "^linux-image-[0-9].*-cloud-amd64$",
+        ])
+        .output();
+    let text = listed.map(|output| output.stdout).unwrap_or_default();
+    let text = String::from_utf8_lossy(&text).into_owned();
+    let first_words = text.lines().filter_map(|line| line.split(' ').next());
+    first_words
+        .filter(|name| series_of(name).is_some())
+        .map(str::to_owned)
+        .collect()
+}
+
+/// `6.12` of `linux-image-6.12.117+deb12-cloud-amd64`; `None` for packages that only name another (`linux-image-6.12-cloud-amd64`).
+fn series_of(package: &str) -> Option<String> {
+    let numbers = numbers_of(package)?;
+    match numbers[..] {
+        [major, minor, _, ..] => Some(format!("{major}.{minor}")),
+        _ => None,
+    }
+}
+
+/// The numbers in a package's name, by which the newer one is told.
+fn numbers_of(package: &str) -> Option<Vec<u64>> {
+    let version = package
+        .strip_prefix("linux-image-")?
+        .strip_suffix("-cloud-amd64")?;
+    let parts = version.split(|c: char| !c.is_ascii_digit());
+    Some(parts.filter_map(|digits| digits.parse().ok()).collect())
+}
+
+fn newest_of_each(names: &[String]) -> Vec<(String, String)> {
+    let mut sorted: Vec<&String> = names.iter().collect();
+    sorted.sort_by_key(|name| numbers_of(name));
+    let mut newest: Vec<(String, String)> = Vec::new();
+    for name in sorted {
+        let Some(series) = series_of(name) else {
+            continue;
+        };
+        newest.retain(|(each, _)| *each != series);
+        newest.push((series, name.clone()));
+    }
+    newest
+}
+
+fn unpacked(cache: &Path, series: String, package: &str) -> Result<Kernel, String> {
+    let folder = cache.join(package);
+    if !folder.exists() {
+        let download = tempfile::tempdir_in(cache).map_err(|error| format!("a folder: {error}"))?;
+        let mut apt = Command::new("apt-get");
+        apt.args(["download", "-qq", package])
+            .current_dir(download.path());
+        succeed(apt, package)?;
+        let file = find(download.path(), &|name| name.ends_with(".deb"))
+            .ok_or_else(|| format!("{package}: apt downloaded nothing"))?;
+        let whole = download.path().join("unpacked");
+        let mut dpkg = Command::new("dpkg-deb");
+        dpkg.arg("-x").arg(file).arg(&whole);
+        succeed(dpkg, package)?;
+        // What is in the cache is whole.
+        fs::rename(&whole, &folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+    }
+    Ok(Kernel { series, folder })
+}
+
+fn succeed(mut command: Command, package: &str) -> Result<(), String> {
+    let name = command.get_program().to_string_lossy().into_owned();
+    let output = command
+        .output()
+        .map_err(|error| format!("{package}: {name}: {error}"))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let words = String::from_utf8_lossy(&output.stderr).into_owned();
+    Err(format!("{package}: {name}: {}", words.trim()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_newest_package_of_each_series_is_chosen() {
+        let names = [
+            "linux-image-6.12.117+deb12-cloud-amd64",
+            "linux-image-6.1.0-56-cloud-amd64",
+            "linux-image-6.12.99+deb12-cloud-amd64",
+            "linux-image-6.1.0-9-cloud-amd64",
+            "linux-image-6.12-cloud-amd64",
+            "linux-image-cloud-amd64",
+        ]
+        .map(str::to_owned);
+        let chosen = newest_of_each(&names);
+        let expected = [
+            ("6.1", "linux-image-6.1.0-56-cloud-amd64"),
+            ("6.12", "linux-image-6.12.117+deb12-cloud-amd64"),
+        ];
+        assert_eq!(chosen, expected.map(|(a, b)| (a.to_owned(), b.to_owned())));
+    }
+}
