@@ -87,6 +87,7 @@ const MODULES: &[(&str, &[Row])] = &[
             ("map_fd", &["attr", "sys"]),
             ("map_error", &["host", "privilege"]),
             ("mapped", &[]),
+            ("module_types", &["privilege", "sys"]),
             ("btf", &["attr", "host", "sys"]),
             (
                 "map",
@@ -117,6 +118,8 @@ const MODULES: &[(&str, &[Row])] = &[
                     "host",
                     "interface",
                     "map",
+                    "map_fd",
+                    "module_types",
                     "privilege",
                     "sys",
                     "types",

@@ -32,6 +32,7 @@ pub(crate) enum Command {
     RawTracepointOpen,
     BtfLoad,
     BtfById,
+    BtfNextId,
     MapLookupAndDelete,
     MapFreeze,
     MapLookupBatch,
@@ -68,6 +69,7 @@ impl Command {
             Self::RawTracepointOpen => 17,
             Self::BtfLoad => 18,
             Self::BtfById => 19,
+            Self::BtfNextId => 23,
             Self::MapLookupAndDelete => 21,
             Self::MapFreeze => 22,
             Self::MapLookupBatch => 24,
@@ -398,14 +400,23 @@ pub(crate) struct ProgramInfoReply {
     pub(crate) name: [u8; NAME_BYTES],
     pub(crate) ifindex: u32,
     pub(crate) gpl_compatible: u32,
+    pub(crate) netns_dev: u64,
+    pub(crate) netns_ino: u64,
+    pub(crate) nr_jited_ksyms: u32,
+    pub(crate) nr_jited_func_lens: u32,
+    pub(crate) jited_ksyms: u64,
+    pub(crate) jited_func_lens: u64,
+    pub(crate) btf_id: u32,
+    pub(crate) func_info_rec_size: u32,
 }
 
 const _: () = {
-    assert!(size_of::<ProgramInfoReply>() == 88);
+    assert!(size_of::<ProgramInfoReply>() == 136);
     assert!(offset_of!(ProgramInfoReply, load_time) == 40);
     assert!(offset_of!(ProgramInfoReply, map_ids) == 56);
     assert!(offset_of!(ProgramInfoReply, name) == 64);
     assert!(offset_of!(ProgramInfoReply, gpl_compatible) == 84);
+    assert!(offset_of!(ProgramInfoReply, btf_id) == 128);
 };
 
 /// The answer about types (`struct bpf_btf_info`).
@@ -557,7 +568,10 @@ pub const LAYOUTS: &[Layout] = &[
         prog_type = "type", id = "id", tag = "tag", jited_prog_len = "jited_prog_len",
         xlated_prog_len = "xlated_prog_len", load_time = "load_time", created_by_uid =
         "created_by_uid", nr_map_ids = "nr_map_ids", map_ids = "map_ids", name = "name",
-        ifindex = "ifindex", gpl_compatible = "gpl_compatible"),
+        ifindex = "ifindex", gpl_compatible = "gpl_compatible", netns_dev = "netns_dev",
+        netns_ino = "netns_ino", nr_jited_ksyms = "nr_jited_ksyms", nr_jited_func_lens =
+        "nr_jited_func_lens", jited_ksyms = "jited_ksyms", jited_func_lens =
+        "jited_func_lens", btf_id = "btf_id", func_info_rec_size = "func_info_rec_size"),
 ];
 
 #[cfg(test)]

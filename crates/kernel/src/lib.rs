@@ -19,6 +19,7 @@ mod map;
 mod map_error;
 mod map_fd;
 mod mapped;
+mod module_types;
 mod perf_buffer;
 mod pin;
 mod present;

@@ -23,8 +23,9 @@ use twinbpf_object::insn::INSN_BYTES;
 use zerocopy::IntoBytes;
 
 use crate::attr::{
-    BtfLoad, Command, FunctionRecord, LineRecord, LinkAddress, ObjectInfo, ObjectPath,
-    PacketStatistics, ProgramInfoReply, ProgramLoad, ProgramTestRun, TokenCreate, fd_number,
+    BtfInfoReply, BtfLoad, Command, FunctionRecord, LineRecord, LinkAddress, ObjectId, ObjectInfo,
+    ObjectPath, PacketStatistics, ProgramInfoReply, ProgramLoad, ProgramTestRun, TokenCreate,
+    fd_number,
 };
 
 /// A program's descriptor.
@@ -78,6 +79,46 @@ pub(crate) fn btf_load(request: &BtfLoad, types: &[u8], log: &mut [u8]) -> Resul
     // SAFETY: the kernel reads `btf_size` bytes of `types` and writes at most `btf_log_size` bytes to `log`, which is
     // exclusively borrowed; both lengths are those of the slices.
     unsafe { bpf_descriptor(Command::BtfLoad, &mut request) }
+}
+
+/// The types with this number.
+pub(crate) fn types_by_id(id: u32) -> Result<OwnedFd, Errno> {
+    let mut request = ObjectId {
+        id,
+        ..ObjectId::default()
+    };
+    // SAFETY: an `ObjectId` has no address in it; the command answers with a new descriptor.
+    unsafe { bpf_descriptor(Command::BtfById, &mut request) }
+}
+
+/// The number of the next types after those with number `id`; `None` behind the last.
+pub(crate) fn next_types_id(id: u32) -> Result<Option<u32>, Errno> {
+    let mut request = ObjectId {
+        id,
+        ..ObjectId::default()
+    };
+    // SAFETY: an `ObjectId` has no address in it.
+    match unsafe { bpf(Command::BtfNextId, &mut request) } {
+        Ok(_) => Ok(Some(request.next_id)),
+        Err(Errno::ENOENT) => Ok(None),
+        Err(errno) => Err(errno),
+    }
+}
+
+/// What types of the kernel's own are called: `vmlinux`, or a module's name. `None` if they are a program's.
+pub(crate) fn types_owner(types: BorrowedFd<'_>) -> Result<Option<String>, Errno> {
+    // KERNEL: `MODULE_NAME_LEN` is 56 on machines of 64 bits; 6.18 answers ENOSPC if a name is longer than the room.
+    let mut name = [0; 64];
+    let mut reply = BtfInfoReply {
+        name: writable(&mut name),
+        name_len: 64,
+        ..BtfInfoReply::default()
+    };
+    let mut request = info_request(types, reply.as_mut_bytes())?;
+    // SAFETY: the kernel writes at most `info_len` bytes to `reply` and at most `name_len` bytes to `name`, whose length that is;
+    // both are exclusively borrowed. The address of the types is 0, so they are not copied.
+    unsafe { bpf(Command::ObjectInfo, &mut request) }?;
+    Ok((reply.kernel_btf != 0).then(|| text_of(&name)))
 }
 
 /// A log up to its zero.
@@ -288,13 +329,18 @@ impl ProgramFd {
 
     /// Asks about the program.
     pub(crate) fn info(&self) -> Result<ProgramInfoReply, Errno> {
-        let mut reply = ProgramInfoReply::default();
-        let mut request = info_request(self.as_fd(), reply.as_mut_bytes())?;
-        // SAFETY: the kernel writes at most `info_len` bytes to `reply`, which is that large, exclusively borrowed here, and
-        // takes any bytes. It also reads lengths and addresses of arrays from it: all zero, so it copies no arrays.
-        unsafe { bpf(Command::ObjectInfo, &mut request) }?;
-        Ok(reply)
+        program_info(self.as_fd())
     }
+}
+
+/// Asks about a program.
+pub(crate) fn program_info(program: BorrowedFd<'_>) -> Result<ProgramInfoReply, Errno> {
+    let mut reply = ProgramInfoReply::default();
+    let mut request = info_request(program, reply.as_mut_bytes())?;
+    // SAFETY: the kernel writes at most `info_len` bytes to `reply`, which is that large, exclusively borrowed here, and
+    // takes any bytes. It also reads lengths and addresses of arrays from it: all zero, so it copies no arrays.
+    unsafe { bpf(Command::ObjectInfo, &mut request) }?;
+    Ok(reply)
 }
 
 impl AsFd for ProgramFd {

@@ -35,6 +35,8 @@ pub enum Need {
     UserNamespaces,
     /// The compiler that built the fixtures.
     Clang,
+    /// A kernel that lets programs be called from functions: some are built without. No variable promises it.
+    FunctionTracing,
 }
 
 /// One test.
@@ -118,6 +120,7 @@ impl Need {
             Self::Linux618 => "linux-6.18",
             Self::UserNamespaces => "userns",
             Self::Clang => "clang",
+            Self::FunctionTracing => "function-tracing",
         }
     }
 
@@ -175,6 +178,10 @@ impl Need {
                 "needs user namespaces",
             ),
             Self::Clang => succeeds("clang-19", &["--version"], "needs clang-19"),
+            Self::FunctionTracing => {
+                let functions = Path::new("/sys/kernel/tracing/available_filter_functions");
+                (!functions.exists()).then(|| "needs a kernel that traces functions".to_owned())
+            }
         }
     }
 }

@@ -30,6 +30,7 @@ const TESTED: &[(&str, &[&str])] = &[
             "loading",
             "map_behaviour",
             "maps",
+            "targets",
         ],
     ),
 ];

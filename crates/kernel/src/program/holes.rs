@@ -3,34 +3,74 @@
 //! After linking an instruction says "map `packets`"; here it gets the descriptor of that map. What the numbers mean to the
 //! kernel is said by the instruction's source field.
 
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 use twinbpf_object::insn::{Insn, opcode};
 use twinbpf_object::spec::MapIndex;
 use twinbpf_object::{Code, Diagnosis, Error, Hole, HoleKind, LinkedProgram, Result};
 
-use super::refusal::unsupported;
 use crate::map::KernelMap;
+use crate::module_types;
+
+/// A program's instructions with the numbers of live things in them, and what must live while they are handed over.
+#[derive(Debug)]
+pub(super) struct Filled {
+    pub(super) insns: Vec<Insn>,
+    modules: Modules,
+}
+
+impl Filled {
+    /// What calls of modules' functions name by position. The first position stands for the kernel itself.
+    pub(super) fn descriptors(&self) -> Vec<i32> {
+        let modules = self.modules.0.iter().map(|(_, types)| types.as_raw_fd());
+        match self.modules.0.is_empty() {
+            true => Vec::new(),
+            false => std::iter::once(0).chain(modules).collect(),
+        }
+    }
+}
+
+/// The types of the modules that a program refers to, by name.
+#[derive(Debug, Default)]
+struct Modules(Vec<(String, OwnedFd)>);
+
+impl Modules {
+    /// Where a module's types stand; each is opened once.
+    fn position(&mut self, name: &str) -> Result<usize> {
+        if let Some(known) = self.0.iter().position(|(each, _)| each == name) {
+            return Ok(known);
+        }
+        self.0
+            .push((name.to_owned(), module_types::of_module(name)?));
+        Ok(self.0.len() - 1)
+    }
+}
 
 /// The program's instructions with the numbers of live things in them.
 ///
 /// # Errors
 ///
 /// If a hole lies outside the program or wants something that is not there.
-pub(super) fn fill_holes(program: &LinkedProgram, maps: &[KernelMap]) -> Result<Vec<Insn>> {
+pub(super) fn fill_holes(program: &LinkedProgram, maps: &[KernelMap]) -> Result<Filled> {
     let mut insns = program.insns.clone();
+    let mut modules = Modules::default();
     for hole in &program.holes {
-        fill_hole(&mut insns, hole, maps)?;
+        fill_hole(&mut insns, hole, maps, &mut modules)?;
     }
-    Ok(insns)
+    Ok(Filled { insns, modules })
 }
 
-fn fill_hole(insns: &mut [Insn], hole: &Hole, maps: &[KernelMap]) -> Result<()> {
+fn fill_hole(
+    insns: &mut [Insn],
+    hole: &Hole,
+    maps: &[KernelMap],
+    modules: &mut Modules,
+) -> Result<()> {
     let rest = insns.get_mut(hole.at.get()..).unwrap_or_default();
     if let (Some(insn), HoleKind::Kfunc { .. }) = (rest.first_mut(), &hole.kind)
         && !insn.is_wide()
     {
-        return fill_call(insn, hole);
+        return fill_call(insn, hole, modules);
     }
     let Some([first, second]) = rest.first_chunk_mut() else {
         return Err(malformed(hole, "lies outside the program"));
@@ -55,33 +95,44 @@ fn fill_hole(insns: &mut [Insn], hole: &Hole, maps: &[KernelMap]) -> Result<()> 
             first.imm = i32::try_from(distance)
                 .map_err(|_| malformed(hole, "is too far from its function"))?;
         }
-        HoleKind::Kfunc { .. } | HoleKind::Ksym { .. } => {
+        HoleKind::Kfunc { module, .. } | HoleKind::Ksym { module, .. } => {
             // In the second slot: the descriptor of the BTF that counts; 0 is the kernel's own.
             first.src = opcode::PSEUDO_BTF_ID;
             first.imm = kernel_type(hole)?;
+            second.imm = match module {
+                Some(module) => {
+                    let position = modules.position(module)?;
+                    modules.0[position].1.as_raw_fd()
+                }
+                None => 0,
+            };
         }
     }
     Ok(())
 }
 
 /// A call of a function of the kernel. Its offset says which BTF counts; 0 is the kernel's own.
-fn fill_call(insn: &mut Insn, hole: &Hole) -> Result<()> {
+fn fill_call(insn: &mut Insn, hole: &Hole, modules: &mut Modules) -> Result<()> {
     insn.src = opcode::PSEUDO_KFUNC_CALL;
-    insn.offset = 0;
+    insn.offset = match &hole.kind {
+        HoleKind::Kfunc {
+            module: Some(module),
+            ..
+        } => i16::try_from(modules.position(module)? + 1)
+            .map_err(|_| malformed(hole, "is about one module too many"))?,
+        _ => 0,
+    };
     insn.imm = kernel_type(hole)?;
     Ok(())
 }
 
 /// The number of a function or variable in the kernel's types.
 fn kernel_type(hole: &Hole) -> Result<i32> {
-    let (name, module, id) = match &hole.kind {
-        HoleKind::Kfunc { name, module, id } => (name, module, *id),
-        HoleKind::Ksym { name, module, id } => (name, module, Some(*id)),
+    let (name, id) = match &hole.kind {
+        HoleKind::Kfunc { name, id, .. } => (name, *id),
+        HoleKind::Ksym { name, id, .. } => (name, Some(*id)),
         _ => return Err(malformed(hole, "is not about the kernel's types")),
     };
-    if let Some(module) = module {
-        return Err(unsupported(&format!("`{name}` of module `{module}`")));
-    }
     let id = id.ok_or_else(|| malformed(hole, &format!("has no number for `{name}`")))?;
     i32::try_from(id.0).map_err(|_| malformed(hole, "has a number that no type has"))
 }
@@ -130,15 +181,16 @@ mod tests {
     #[test]
     fn a_function_hole_holds_the_distance_to_its_function() {
         let mut insns = wide();
-        fill_hole(&mut insns, &hole(0, HoleKind::Function(InsnIndex(2))), &[]).unwrap();
+        let function = hole(0, HoleKind::Function(InsnIndex(2)));
+        fill_hole(&mut insns, &function, &[], &mut Modules::default()).unwrap();
         assert_eq!((insns[0].src, insns[0].imm), (opcode::PSEUDO_FUNC, 1));
     }
 
     #[test]
     fn holes_that_point_nowhere_are_refused() {
         for (at, map) in [(0, 0), (2, 0), (9, 0)] {
-            let error =
-                fill_hole(&mut wide(), &hole(at, HoleKind::Map(MapIndex(map))), &[]).unwrap_err();
+            let nowhere = hole(at, HoleKind::Map(MapIndex(map)));
+            let error = fill_hole(&mut wide(), &nowhere, &[], &mut Modules::default()).unwrap_err();
             assert_eq!(error.diagnosis().code, Code::RELOCATION_MALFORMED);
         }
     }

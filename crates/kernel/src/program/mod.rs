@@ -23,7 +23,7 @@ use std::time::Instant;
 use twinbpf_object::{AttachKind, Errno, LinkedProgram, ProgramKind, Result};
 
 use self::request::{Request, statistics_level};
-use crate::attr::name_text;
+use crate::attr::{fd_number, name_text};
 use crate::btf::KernelBtf;
 use crate::map::KernelMap;
 use crate::types::KernelTypes;
@@ -55,7 +55,7 @@ pub struct LoadContext<'a> {
     pub types: Option<&'a KernelBtf>,
     /// Stands for privileges the process does not have (a BPF token).
     pub token: Option<BorrowedFd<'a>>,
-    /// The program one of whose functions a program of type `ext` replaces.
+    /// The program one of whose functions this one replaces (type `ext`) or traces.
     pub replaces: Option<BorrowedFd<'a>>,
 }
 
@@ -181,9 +181,15 @@ fn load(
 ) -> Result<KernelProgram> {
     let kind = program.kind.ok_or_else(|| program.type_missing())?;
     let point = target::attach_point(program, kind, context, types)?;
-    let insns = holes::fill_holes(program, context.maps)?;
+    let mut filled = holes::fill_holes(program, context.maps)?;
+    let insns = std::mem::take(&mut filled.insns);
     let mut request = Request::new(program, kind, insns, context)?;
+    request.parts.descriptors = filled.descriptors();
     request.attributes.attach_btf_id = point.type_id;
+    request.attributes.attach_fd = point
+        .owner
+        .as_ref()
+        .map_or(0, |owner| fd_number(owner.as_fd()));
     if let Some(member) = point.member {
         request.attributes.expected_attach_type = member;
     }

@@ -10,14 +10,6 @@ use super::request::{LOG_BYTES, Request};
 use crate::host;
 use crate::privilege::{Privileges, needed_for_program};
 
-pub(super) fn unsupported(what: &str) -> Error {
-    Diagnosis::new(
-        Code::PROGRAM_UNSUPPORTED,
-        format!("the kernel engine cannot resolve this yet: {what}"),
-    )
-    .into()
-}
-
 /// Whether the verifier did not get as far as to look at an instruction, and said nothing.
 ///
 /// KERNEL: 6.18 answers `struct_ops` programs without a type ENOTSUPP, with statistics of zeros and no word.

@@ -3,23 +3,47 @@
 //! Such programs are verified for one target, so the kernel wants to know it when it loads them: as the number of a type in
 //! its own BTF, or in that of the program whose function is replaced.
 
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+
 use twinbpf_object::abi::{AttachKind, nearest_name};
 use twinbpf_object::btf::{Btf, Type, TypeId};
 use twinbpf_object::link::ProgramTarget;
-use twinbpf_object::{Code, Diagnosis, Error, LinkedProgram, ProgramKind, Result};
+use twinbpf_object::spec::ByteOrder;
+use twinbpf_object::{Code, Diagnosis, Errno, Error, LinkedProgram, ProgramKind, Result};
 
 use super::LoadContext;
-use super::refusal::unsupported;
 use crate::interface::Interface;
 use crate::types::KernelTypes;
+use crate::{host, map_fd, module_types, sys};
 
 /// What a program attaches to, as the kernel takes it; all zero for most programs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) struct AttachPoint {
-    /// A type's number in the kernel's BTF, or in that of the program replaced.
+#[derive(Debug, Default)]
+pub(super) struct AttachPoint<'a> {
+    /// A type's number in the owner's BTF.
     pub(super) type_id: u32,
+    /// Whose types count; `None` for the kernel itself.
+    pub(super) owner: Option<Owner<'a>>,
     /// Of an interface's functions, the position of the one that the program implements.
     pub(super) member: Option<u32>,
+}
+
+/// Whose types the number of an attach point counts in.
+#[derive(Debug)]
+pub(super) enum Owner<'a> {
+    /// The types of a module.
+    Module(OwnedFd),
+    /// Another program.
+    Program(BorrowedFd<'a>),
+}
+
+impl AsFd for Owner<'_> {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Module(types) => types.as_fd(),
+            Self::Program(program) => *program,
+        }
+    }
 }
 
 /// Finds what the program attaches to.
@@ -27,35 +51,23 @@ pub(super) struct AttachPoint {
 /// # Errors
 ///
 /// If nothing of that name is there, or the program must name something and does not.
-pub(super) fn attach_point(
+pub(super) fn attach_point<'a>(
     program: &LinkedProgram,
     kind: ProgramKind,
-    context: &LoadContext<'_>,
+    context: &LoadContext<'a>,
     types: &KernelTypes,
-) -> Result<AttachPoint> {
+) -> Result<AttachPoint<'a>> {
     match &program.target {
         ProgramTarget::None if kind == ProgramKind::StructOps => Err(unused()),
         ProgramTarget::None if needs_target(kind) => Err(unnamed(program, kind)),
         ProgramTarget::None => Ok(AttachPoint::default()),
-        ProgramTarget::AttachBtf {
-            module: Some(module),
-            ..
-        } => Err(unsupported(&format!("a function of module `{module}`"))),
-        ProgramTarget::AttachBtf { name, module: None } => {
-            let types = types.get()?.ok_or_else(|| no_types(name))?;
-            let sort = Sort::of(program.attach);
-            let type_id = sort
-                .find(&types, name)
-                .ok_or_else(|| missing(&types, sort, name))?;
-            Ok(AttachPoint {
-                type_id: type_id.0,
-                member: None,
-            })
-        }
+        ProgramTarget::AttachBtf { name, module } => match (context.replaces, module) {
+            (Some(other), _) => function_of(other, name),
+            (None, Some(module)) => in_modules(program, types, (name, Some(module))),
+            (None, None) => in_kernel(program, types, name),
+        },
         ProgramTarget::Freplace { function } => match context.replaces {
-            Some(_) => Err(unsupported(&format!(
-                "function `{function}` of another program"
-            ))),
+            Some(other) => function_of(other, function),
             None => Err(no_program(function)),
         },
         ProgramTarget::StructOpsMember { type_name, member } => {
@@ -63,9 +75,101 @@ pub(super) fn attach_point(
             Ok(AttachPoint {
                 type_id: interface.type_id.0,
                 member: Some(interface.position(member)?),
+                ..AttachPoint::default()
             })
         }
     }
+}
+
+/// What has this name in the kernel's types, or else in those of any module.
+fn in_kernel<'a>(
+    program: &LinkedProgram,
+    types: &KernelTypes,
+    name: &str,
+) -> Result<AttachPoint<'a>> {
+    let own = types.get()?.ok_or_else(|| no_types(name))?;
+    match Sort::of(program.attach).find(&own, name) {
+        Some(type_id) => Ok(AttachPoint {
+            type_id: type_id.0,
+            ..AttachPoint::default()
+        }),
+        None => in_modules(program, types, (name, None)),
+    }
+}
+
+/// What has this name in the types of the module, or of any.
+fn in_modules<'a>(
+    program: &LinkedProgram,
+    types: &KernelTypes,
+    (name, module): (&str, Option<&String>),
+) -> Result<AttachPoint<'a>> {
+    let own = types.get()?.ok_or_else(|| no_types(name))?;
+    let sort = Sort::of(program.attach);
+    let modules = host::modules(&own)?;
+    let wanted = modules
+        .iter()
+        .filter(|each| module.is_none_or(|module| *module == each.name));
+    for each in wanted {
+        // The kernel's own functions are seen through the module's types; only those of the module count.
+        let found = sort.find(&each.btf, name);
+        if let Some(type_id) = found.filter(|id| own.get(*id).is_none()) {
+            return Ok(AttachPoint {
+                type_id: type_id.0,
+                owner: Some(Owner::Module(module_types::of_module(&each.name)?)),
+                ..AttachPoint::default()
+            });
+        }
+    }
+    match module {
+        None => Err(missing(&own, sort, name)),
+        Some(module) => match modules.iter().find(|each| each.name == *module) {
+            Some(found) => Err(missing(&found.btf, sort, name)),
+            // Says that the module is not there.
+            None => Err(module_types::of_module(module)
+                .err()
+                .unwrap_or_else(|| missing(&own, sort, name))),
+        },
+    }
+}
+
+/// A function of another program, by its name in the types that program was loaded with.
+fn function_of<'a>(other: BorrowedFd<'a>, function: &str) -> Result<AttachPoint<'a>> {
+    let cannot = |errno: Errno| {
+        let message = format!("the types of the program that has `{function}` cannot be read");
+        Error::from(Diagnosis::new(Code::HOST_IO, message).errno(errno))
+    };
+    let types_id = sys::program_info(other).map_err(cannot)?.btf_id;
+    if types_id == 0 {
+        let message = format!(
+            "the program in which `{function}` is looked up was loaded without types, so its functions have no names"
+        );
+        return Err(Diagnosis::new(Code::PROGRAM_TARGET_MISSING, message)
+            .help("compile it with -g")
+            .into());
+    }
+    let bytes = map_fd::types_by_id(types_id).map_err(cannot)?;
+    let types = Arc::new(Btf::parse(&bytes, ByteOrder::HOST)?);
+    let found = Sort::Function.find(&types, function);
+    let type_id = found.ok_or_else(|| no_function(&types, function))?;
+    Ok(AttachPoint {
+        type_id: type_id.0,
+        owner: Some(Owner::Program(other)),
+        ..AttachPoint::default()
+    })
+}
+
+fn no_function(types: &Btf, function: &str) -> Error {
+    let functions = types.iter().filter(|(_, found)| Sort::Function.has(found));
+    let names: Vec<&str> = functions.map(|(id, _)| types.name_of(id)).collect();
+    let diagnosis = Diagnosis::new(
+        Code::PROGRAM_TARGET_MISSING,
+        format!("the other program has no function `{function}`"),
+    );
+    match nearest_name(function, names.iter().copied()) {
+        Some(near) => diagnosis.help(format!("did you mean `{near}`?")),
+        None => diagnosis.help(format!("its object has {}", names.join(", "))),
+    }
+    .into()
 }
 
 /// KERNEL: programs of these kinds are verified for the types of one target; 6.18 refuses them without one.

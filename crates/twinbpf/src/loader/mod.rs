@@ -14,7 +14,7 @@ mod pins;
 mod plan;
 mod slots;
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 
 use twinbpf_kernel::{KernelBtf, LoadContext, Token};
@@ -56,6 +56,8 @@ pub struct Loader<'a> {
     only: Option<Only<'a>>,
     pin_root: Option<&'a Path>,
     token: Option<&'a Token>,
+    /// By program of the object: the live one that it replaces a function of, or traces.
+    targets: Vec<(&'a str, Program)>,
     /// The object's types in the kernel, once loading has begun.
     types: Option<KernelBtf>,
 }
@@ -77,6 +79,7 @@ impl Engine {
             only: None,
             pin_root: None,
             token: None,
+            targets: Vec::new(),
             types: None,
         }
     }
@@ -112,6 +115,13 @@ impl<'a> Loader<'a> {
     /// A map that wants to be pinned by name is `ROOT/name`, one that iproute2 shares among all objects `ROOT/globals/name`.
     pub fn pin_root(mut self, root: &'a Path) -> Self {
         self.pin_root = Some(root);
+        self
+    }
+
+    /// Says that the program `name` of the object replaces (`freplace`) or traces (`fentry`, `fexit`) a function of `target`, which
+    /// is loaded; its section names the function. The kernel verifies it for that program and no other.
+    pub fn target(mut self, name: &'a str, target: &Program) -> Self {
+        self.targets.push((name, target.clone()));
         self
     }
 
@@ -378,6 +388,7 @@ impl<'a> Loader<'a> {
                     version: self.linked.version,
                     types: self.types.as_ref(),
                     token: self.token.map(AsFd::as_fd),
+                    replaces: self.target_of(program)?,
                     ..LoadContext::default()
                 };
                 kernel
@@ -391,6 +402,21 @@ impl<'a> Loader<'a> {
                     program: vm.load_program(program, &maps)?,
                 };
                 Ok(Program::new(handle, program))
+            }
+        }
+    }
+
+    /// The live program that this one is verified for, if one was given.
+    fn target_of(&self, program: &LinkedProgram) -> Result<Option<BorrowedFd<'_>>> {
+        let found = self.targets.iter().find(|(name, _)| program.name == *name);
+        match found.map(|(_, target)| &target.handle) {
+            None => Ok(None),
+            Some(ProgramHandle::Kernel(target)) => Ok(Some(target.as_fd())),
+            Some(ProgramHandle::Vm { .. }) => {
+                let message = "the program given as target belongs to the vm, not to the kernel";
+                Err(Diagnosis::new(Code::USAGE, message)
+                    .in_program(&program.name)
+                    .into())
             }
         }
     }

@@ -1,0 +1,56 @@
+//! Types of modules as descriptors: how requests say in whose types a number counts.
+//!
+//! There is no way to ask for a module by its name; all types of the system are walked through.
+
+use std::os::fd::{AsFd, OwnedFd};
+
+use twinbpf_object::{Code, Diagnosis, Errno, Error, Result};
+
+use crate::privilege::{Capability, Privileges};
+use crate::sys;
+
+/// The types of a module.
+///
+/// # Errors
+///
+/// If it is not loaded (any more), or a privilege is missing.
+pub(crate) fn of_module(name: &str) -> Result<OwnedFd> {
+    match search(name) {
+        Ok(Some(types)) => Ok(types),
+        Ok(None) => Err(Diagnosis::new(
+            Code::PROGRAM_TARGET_MISSING,
+            format!("the module `{name}` is not loaded, or was built without types"),
+        )
+        .help(format!("load it: modprobe {name}"))
+        .into()),
+        Err(errno) => Err(refused(name, errno)),
+    }
+}
+
+fn search(name: &str) -> Result<Option<OwnedFd>, Errno> {
+    let mut last = 0;
+    while let Some(id) = sys::next_types_id(last)? {
+        last = id;
+        let types = match sys::types_by_id(id) {
+            Ok(types) => types,
+            // They went since.
+            Err(Errno::ENOENT) => continue,
+            Err(errno) => return Err(errno),
+        };
+        if sys::types_owner(types.as_fd())?.as_deref() == Some(name) {
+            return Ok(Some(types));
+        }
+    }
+    Ok(None)
+}
+
+fn refused(name: &str, errno: Errno) -> Error {
+    let message = format!("looking for the types of module `{name}` was refused");
+    let diagnosis = Diagnosis::new(Code::PROGRAM_PERMISSION, message).errno(errno);
+    match errno {
+        // KERNEL: 6.18 lets nobody walk through numbers without it.
+        Errno::EPERM => Privileges::read().explain(diagnosis, &[Capability::SysAdmin]),
+        _ => diagnosis,
+    }
+    .into()
+}
