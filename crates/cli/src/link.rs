@@ -151,6 +151,41 @@ fn document(info: &LinkInfo) -> Value {
     Value::Object(document)
 }
 
+/// What says where a probe of functions is, under bpftool's names.
+fn probe_fields(place: &LinkPlace) -> Value {
+    match place {
+        LinkPlace::KprobeMulti {
+            count,
+            is_return,
+            missed,
+        } => json!({"retprobe": is_return, "func_cnt": count, "missed": missed}),
+        LinkPlace::UprobeMulti {
+            path,
+            count,
+            is_return,
+            pid,
+        } => json!({"retprobe": is_return, "path": path, "func_cnt": count, "pid": pid}),
+        LinkPlace::Uprobe {
+            path,
+            offset,
+            is_return,
+            cookie,
+        } => json!({"retprobe": is_return, "file": path, "offset": offset, "cookie": cookie}),
+        LinkPlace::Kprobe {
+            function,
+            offset,
+            is_return,
+            address,
+            missed,
+            cookie,
+        } => json!({
+            "retprobe": is_return, "addr": address, "func": function, "offset": offset, "missed": missed,
+            "cookie": cookie
+        }),
+        _ => json!({}),
+    }
+}
+
 /// What says where the link is, under bpftool's names.
 fn fields(place: &LinkPlace) -> Map<String, Value> {
     let device = |index: u32| match place.interface_name() {
@@ -183,41 +218,13 @@ fn fields(place: &LinkPlace) -> Map<String, Value> {
         } => {
             json!({"pf": family, "hook": point, "prio": priority, "flags": u32::from(*defragments)})
         }
-        LinkPlace::KprobeMulti {
-            count,
-            is_return,
-            missed,
-        } => json!({"retprobe": is_return, "func_cnt": count, "missed": missed}),
-        LinkPlace::UprobeMulti {
-            path,
-            count,
-            is_return,
-            pid,
-        } => json!({"retprobe": is_return, "path": path, "func_cnt": count, "pid": pid}),
-        LinkPlace::Uprobe {
-            path,
-            offset,
-            is_return,
-            cookie,
-        } => json!({"retprobe": is_return, "file": path, "offset": offset, "cookie": cookie}),
-        LinkPlace::Kprobe {
-            function,
-            offset,
-            is_return,
-            address,
-            missed,
-            cookie,
-        } => json!({
-            "retprobe": is_return, "addr": address, "func": function, "offset": offset, "missed": missed,
-            "cookie": cookie
-        }),
         LinkPlace::Tracepoint { name, cookie } => json!({"tracepoint": name, "cookie": cookie}),
         LinkPlace::PerfEvent {
             event_type,
             config,
             cookie,
         } => json!({"event_type": event_type, "event_config": config, "cookie": cookie}),
-        _ => json!({}),
+        probe => probe_fields(probe),
     };
     if let Some(attach) = place.attach() {
         fields["attach_type"] = json!(attach.to_string());

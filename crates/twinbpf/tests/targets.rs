@@ -53,7 +53,7 @@ fn load(name: &str) -> Result<Loaded> {
     engine
         .loader(&linked)
         .only(name)
-        .target(name, &target)
+        .target(name, target)
         .load()
 }
 
@@ -79,6 +79,6 @@ fn foreign_target() {
     let linked = link(&object, &engine.target(&object.needs()).unwrap()).unwrap();
     let target = vm.program("count").unwrap();
     let loader = engine.loader(&linked).only("replacement");
-    let error = loader.target("replacement", &target).load().unwrap_err();
+    let error = loader.target("replacement", target).load().unwrap_err();
     assert_eq!(error.diagnosis().code, Code::USAGE, "{error}");
 }

@@ -6,8 +6,6 @@
 //! neither                 where the section says, with the interface and cgroup named; if that leaves it open, nowhere, and said so
 //! ```
 
-use std::path::PathBuf;
-
 use twinbpf::hook::Places;
 use twinbpf::{
     Code, Diagnosis, EngineKind, Error, Hook, Link, Loaded, Program, ProgramKind, Result,
@@ -41,7 +39,7 @@ impl<'a> Attaching<'a> {
             choices: &args.attach,
             places: Places {
                 interface: args.interface.clone().or(own),
-                cgroup: args.cgroup.clone().map(PathBuf::from),
+                cgroup: args.cgroup.clone(),
             },
             must_attach: is_private,
         }

@@ -389,7 +389,6 @@ impl<'a> Loader<'a> {
                     types: self.types.as_ref(),
                     token: self.token.map(AsFd::as_fd),
                     replaces: self.target_of(program)?,
-                    ..LoadContext::default()
                 };
                 kernel
                     .load_program(program, &context)
