@@ -214,7 +214,7 @@ static int put(struct slot *slot, __u64 number)
 	if (!plain)
 		return -2;
 	plain->number = number;
-	plain->other += 1;
+	plain->other = 1; /* what was in it is not cleared: KERNEL 6.18 */
 	old = bpf_kptr_xchg(&slot->plain, plain);
 	if (old) {
 		before = old->number + old->other;
