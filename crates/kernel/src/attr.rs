@@ -513,8 +513,8 @@ mod link;
 pub use link::LINK_LAYOUTS;
 pub(crate) use link::{
     ARM_BYTES, Arm, CookieArm, IterCreate, IterateCgroups, IterateMap, IterateTasks, IteratorArm,
-    LinkCreate, LinkDetach, LinkInfoReply, LinkUpdate, NetfilterArm, OrderedArm,
-    PerfEventAttributes, RawTracepointOpen, TracingArm, link_type, perf_event_type,
+    KprobesArm, LinkCreate, LinkDetach, LinkInfoReply, LinkUpdate, NetfilterArm, OrderedArm,
+    PerfEventAttributes, RawTracepointOpen, TracingArm, UprobesArm, link_type, perf_event_type,
 };
 
 /// Every request and reply whose layout the kernel shares; those about links are in [`LINK_LAYOUTS`].

@@ -35,6 +35,8 @@ pub enum Need {
     UserNamespaces,
     /// The compiler that built the fixtures.
     Clang,
+    /// The header with which authors leave probes in their programs, on x86-64.
+    UserProbeHeader,
     /// A kernel that lets programs be called from functions: some are built without. No variable promises it.
     FunctionTracing,
 }
@@ -120,6 +122,7 @@ impl Need {
             Self::Linux618 => "linux-6.18",
             Self::UserNamespaces => "userns",
             Self::Clang => "clang",
+            Self::UserProbeHeader => "sdt",
             Self::FunctionTracing => "function-tracing",
         }
     }
@@ -178,6 +181,13 @@ impl Need {
                 "needs user namespaces",
             ),
             Self::Clang => succeeds("clang-19", &["--version"], "needs clang-19"),
+            Self::UserProbeHeader => {
+                let folders = ["/usr/include", "/usr/include/x86_64-linux-gnu"];
+                let is_there = |folder: &str| Path::new(folder).join("sys/sdt.h").exists();
+                let is_x86_64 = cfg!(target_arch = "x86_64");
+                (!(is_x86_64 && folders.into_iter().any(is_there)))
+                    .then(|| "needs x86-64 and sys/sdt.h (systemtap-sdt-dev)".to_owned())
+            }
             Self::FunctionTracing => {
                 let functions = Path::new("/sys/kernel/tracing/available_filter_functions");
                 (!functions.exists()).then(|| "needs a kernel that traces functions".to_owned())

@@ -101,7 +101,37 @@ pub(crate) struct IteratorArm {
     pub(crate) padding: u32,
 }
 
+/// Of links to many functions of the kernel.
+#[derive(Debug, Clone, Copy, Default, IntoBytes, Immutable)]
+#[repr(C)]
+pub(crate) struct KprobesArm {
+    pub(crate) flags: u32,
+    pub(crate) cnt: u32,
+    /// Address of so many addresses of names.
+    pub(crate) syms: u64,
+    pub(crate) addrs: u64,
+    /// Address of so many cookies, or 0.
+    pub(crate) cookies: u64,
+}
+
+/// Of links to many places in a file.
+#[derive(Debug, Clone, Copy, Default, IntoBytes, Immutable)]
+#[repr(C)]
+pub(crate) struct UprobesArm {
+    pub(crate) path: u64,
+    /// Address of so many positions, as the next two.
+    pub(crate) offsets: u64,
+    pub(crate) ref_ctr_offsets: u64,
+    pub(crate) cookies: u64,
+    pub(crate) cnt: u32,
+    pub(crate) flags: u32,
+    pub(crate) pid: u32,
+    pub(crate) padding: u32,
+}
+
 const _: () = {
+    assert!(size_of::<KprobesArm>() == 32);
+    assert!(size_of::<UprobesArm>() == ARM_BYTES);
     assert!(size_of::<TracingArm>() == 16);
     assert!(size_of::<NetfilterArm>() == 16);
     assert!(size_of::<OrderedArm>() == 16);
@@ -285,6 +315,11 @@ pub const LINK_LAYOUTS: &[Layout] = &[
         relative = "", expected_revision = "expected_revision"),
     layout!("" &["iter_info", "iter_info_len"], IteratorArm:
         iter_info = "iter_info", iter_info_len = "iter_info_len"),
+    layout!("" &["flags", "cnt", "syms"], KprobesArm:
+        flags = "flags", cnt = "cnt", syms = "syms", addrs = "addrs", cookies = "cookies"),
+    layout!("" &["path", "offsets"], UprobesArm:
+        path = "path", offsets = "offsets", ref_ctr_offsets = "ref_ctr_offsets", cookies = "cookies",
+        cnt = "cnt", flags = "flags", pid = "pid"),
     layout!("" &["map_fd"], IterateMap: map_fd = "map_fd"),
     layout!("" &["order", "cgroup_fd"], IterateCgroups:
         order = "order", cgroup_fd = "cgroup_fd", cgroup_id = "cgroup_id"),

@@ -14,6 +14,7 @@ use object::elf::{FileHeader32, FileHeader64};
 use object::read::elf::{ElfFile, FileHeader};
 use object::{Endianness, FileKind, Object, ObjectSegment, ObjectSymbol, SymbolKind};
 use twinbpf_object::abi::nearest_name;
+use twinbpf_object::hook::Names;
 use twinbpf_object::{Code, Diagnosis, Error, Result};
 
 /// Finds a file of code. A name without a slash is looked for as the system looks for programs and libraries; of a process, among
@@ -79,54 +80,94 @@ fn library_folders() -> Vec<PathBuf> {
 ///
 /// If the file cannot be read, is no ELF file, or has no such function, with the nearest name.
 pub(super) fn offset_of(path: &Path, function: &str) -> Result<u64> {
+    let functions = functions(path)?;
+    // `name@@VERSION` and `name@VERSION` are how some linkers write versions.
+    let plain = |name: &str| name.split('@').next().unwrap_or_default().to_owned();
+    let found = functions
+        .iter()
+        .find(|(name, _)| name == function || plain(name) == function);
+    match found {
+        Some((_, offset)) => offset.ok_or_else(|| unreadable(path)),
+        None => {
+            let names: Vec<String> = functions.iter().map(|(name, _)| plain(name)).collect();
+            let near = nearest_name(function, names.iter().map(String::as_str));
+            Err(missing(path, function, near.map(str::to_owned)))
+        }
+    }
+}
+
+/// Where in a file the functions begin that these names mean, ascending.
+///
+/// # Errors
+///
+/// If the file cannot be read or is no ELF file; or of a name without wildcards, if no function has it.
+pub(super) fn offsets_of(path: &Path, names: &Names) -> Result<Vec<u64>> {
+    if let Some([name]) = names.listed().as_deref() {
+        return offset_of(path, name).map(|offset| vec![offset]);
+    }
+    let functions = functions(path)?.into_iter();
+    let meant = functions.filter(|(name, _)| {
+        let plain = name.split('@').next().unwrap_or_default();
+        names.contain(plain)
+    });
+    let mut offsets: Vec<u64> = meant.filter_map(|(_, offset)| offset).collect();
+    offsets.sort_unstable();
+    offsets.dedup();
+    Ok(offsets)
+}
+
+/// The bytes of a file of code.
+///
+/// # Errors
+///
+/// If it cannot be read, or is too large to be one.
+pub(super) fn read(path: &Path) -> Result<Vec<u8>> {
     let readable = fs::metadata(path).is_ok_and(|found| found.len() <= MOST_BYTES);
     let bytes = readable.then(|| fs::read(path).ok()).flatten();
-    let bytes = bytes.ok_or_else(|| {
+    bytes.ok_or_else(|| {
         nowhere(
             path,
             "no function is looked for in what is no readable file of at most 1 GiB:",
         )
-    })?;
-    let found = match FileKind::parse(bytes.as_slice()) {
-        Ok(FileKind::Elf64) => search::<FileHeader64<Endianness>>(&bytes, function),
-        Ok(FileKind::Elf32) => search::<FileHeader32<Endianness>>(&bytes, function),
-        _ => None,
-    };
-    match found {
-        Some(Found::Offset(offset)) => Ok(offset),
-        Some(Found::Near(near)) => Err(missing(path, function, near)),
-        None => Err(nowhere(path, "it is no ELF file that could be read:")),
-    }
+    })
 }
 
-enum Found {
-    Offset(u64),
-    /// Not there; perhaps a name that was meant.
-    Near(Option<String>),
+/// It is no ELF file, or one whose parts contradict each other.
+pub(super) fn unreadable(path: &Path) -> Error {
+    nowhere(path, "it is no ELF file that could be read:")
+}
+
+/// Names of functions and where in the file each begins, if its segment is there.
+type Functions = Vec<(String, Option<u64>)>;
+
+fn functions(path: &Path) -> Result<Functions> {
+    let bytes = read(path)?;
+    let found = match FileKind::parse(bytes.as_slice()) {
+        Ok(FileKind::Elf64) => functions_in::<FileHeader64<Endianness>>(&bytes),
+        Ok(FileKind::Elf32) => functions_in::<FileHeader32<Endianness>>(&bytes),
+        _ => None,
+    };
+    found.ok_or_else(|| unreadable(path))
 }
 
 /// Both tables of symbols: a stripped library has only the one for the dynamic linker.
-fn search<H: FileHeader<Endian = Endianness>>(bytes: &[u8], function: &str) -> Option<Found> {
+fn functions_in<H: FileHeader<Endian = Endianness>>(bytes: &[u8]) -> Option<Functions> {
     let file = ElfFile::<H>::parse(bytes).ok()?;
-    let functions = || {
-        let symbols = file.symbols().chain(file.dynamic_symbols());
-        symbols.filter(|symbol| symbol.kind() == SymbolKind::Text && symbol.is_definition())
-    };
-    // `name@@VERSION` and `name@VERSION` are how some linkers write versions.
-    let plain = |name: &'_ str| name.split('@').next().unwrap_or_default().to_owned();
-    let wanted = functions().find(|symbol| {
-        symbol
-            .name()
-            .is_ok_and(|name| name == function || plain(name) == function)
+    let symbols = file.symbols().chain(file.dynamic_symbols());
+    let functions =
+        symbols.filter(|symbol| symbol.kind() == SymbolKind::Text && symbol.is_definition());
+    let named = functions.filter_map(|symbol| {
+        let name = symbol.name().ok()?.to_owned();
+        Some((name, position_in(&file, symbol.address())))
     });
-    let Some(symbol) = wanted else {
-        let names: Vec<String> = functions()
-            .filter_map(|symbol| symbol.name().ok().map(plain))
-            .collect();
-        let near = nearest_name(function, names.iter().map(String::as_str));
-        return Some(Found::Near(near.map(str::to_owned)));
-    };
-    let address = symbol.address();
+    Some(named.collect())
+}
+
+/// Where in a file the byte stands that is at an address once the file is loaded.
+pub(super) fn position_in<H: FileHeader<Endian = Endianness>>(
+    file: &ElfFile<'_, H>,
+    address: u64,
+) -> Option<u64> {
     let segment = file.segments().find(|segment| {
         let behind = address.checked_sub(segment.address());
         behind.is_some_and(|behind| behind < segment.size())
@@ -135,7 +176,6 @@ fn search<H: FileHeader<Endian = Endianness>>(bytes: &[u8], function: &str) -> O
     address
         .checked_sub(segment.address())?
         .checked_add(position)
-        .map(Found::Offset)
 }
 
 fn nowhere(path: &Path, what: &str) -> Error {

@@ -14,6 +14,8 @@ mod info;
 mod perf;
 mod refusal;
 mod request;
+mod several;
+mod usdt;
 
 use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};

@@ -74,6 +74,7 @@ pub(super) fn uprobe(program: &KernelProgram, hook: &Uprobe) -> Result<Made> {
     let text = text.map_err(|_| refusal::not_in_file(&path, "a path with a zero byte"))?;
     let attributes = PerfEventAttributes {
         config2: offset,
+        config: unit.with_counter(hook.is_return, hook.counter)?,
         ..unit.probe(hook.is_return)
     };
     let place = match hook.pid {
@@ -173,6 +174,20 @@ impl Unit {
             config: u64::from(is_return) << self.return_bit,
             flags: DISABLED,
             ..PerfEventAttributes::default()
+        }
+    }
+}
+
+impl Unit {
+    /// What says that the event is a return, with the position of the counter in the upper half.
+    ///
+    /// KERNEL: 6.18 shows `ref_ctr_offset` as `config:32-63`; before 4.20 there were no counters.
+    fn with_counter(&self, is_return: bool, counter: Option<u64>) -> Result<u64, Error> {
+        let plain = self.probe(is_return).config;
+        match counter {
+            None => Ok(plain),
+            Some(at) if at < 1 << 32 => Ok(plain | at << 32),
+            Some(at) => Err(refusal::counter_too_far(at)),
         }
     }
 }

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use twinbpf_object::abi::nearest_name;
 use twinbpf_object::btf::Type;
-use twinbpf_object::hook::XdpMode;
+use twinbpf_object::hook::{Moment, XdpMode};
 use twinbpf_object::{Code, Diagnosis, Errno, Error, ErrorKind, Hook};
 
 use crate::host;
@@ -117,6 +117,13 @@ pub(super) fn no_unit(name: &str) -> Error {
         .into()
 }
 
+/// A counter behind the first 4 GiB of a file.
+pub(super) fn counter_too_far(at: u64) -> Error {
+    let message =
+        format!("the counter at {at:#x} of the file is beyond what the kernel takes, 0xffffffff");
+    Diagnosis::new(Code::ATTACH_TARGET, message).into()
+}
+
 pub(super) fn no_process(id: u32) -> Error {
     let message = format!("there is no process, thread or CPU {id}");
     Diagnosis::new(Code::ATTACH_TARGET, message)
@@ -178,6 +185,14 @@ pub(super) fn refused(program: &KernelProgram, hook: &Hook, errno: Errno) -> Err
         (Hook::Tc(_) | Hook::Cgroup(_), Errno::ENOENT | Errno::EBADF | Errno::ESRCH) => {
             changed("the neighbour named for the order is not at the hook")
         }
+        (Hook::KprobeMulti(hook), Errno::ESRCH | Errno::ENOENT) => {
+            return no_function(&hook.functions.to_string(), errno);
+        }
+        (Hook::KprobeMulti(_), Errno::EOPNOTSUPP) => Diagnosis::new(
+            Code::ATTACH_UNSUPPORTED,
+            "this kernel was built without links to many of its functions",
+        )
+        .help("it takes one with CONFIG_FPROBE"),
         (Hook::PerfEvent(_), Errno::ENOENT | Errno::ENODEV | Errno::EOPNOTSUPP) => Diagnosis::new(
             Code::ATTACH_UNSUPPORTED,
             "this machine does not count that; virtual ones often lack the counters of the processor",
@@ -323,6 +338,10 @@ fn not_permitted(hook: &Hook) -> Diagnosis {
         | Hook::Tracepoint { .. }
         | Hook::Kprobe(_)
         | Hook::Uprobe(_)
+        | Hook::SystemCall(_)
+        | Hook::KprobeMulti(_)
+        | Hook::UprobeMulti(_)
+        | Hook::Usdt(_)
         | Hook::PerfEvent(_)
         | Hook::Iterator(_) => &[Capability::Bpf, Capability::Perfmon],
         _ => &[Capability::Bpf, Capability::NetAdmin],
@@ -375,7 +394,16 @@ fn since(hook: &Hook) -> &'static str {
         Hook::Netfilter(_) => "6.4",
         Hook::Tracing { .. } => "5.5",
         Hook::RawTracepoint { .. } => "4.17",
-        Hook::Tracepoint { .. } | Hook::Kprobe(_) | Hook::Uprobe(_) | Hook::PerfEvent(_) => "5.15",
+        Hook::Tracepoint { .. }
+        | Hook::Kprobe(_)
+        | Hook::Uprobe(_)
+        | Hook::SystemCall(_)
+        | Hook::Usdt(_)
+        | Hook::PerfEvent(_) => "5.15",
+        Hook::KprobeMulti(hook) if hook.moment == Moment::Session => "6.10",
+        Hook::KprobeMulti(_) => "5.18",
+        Hook::UprobeMulti(hook) if hook.moment == Moment::Session => "6.13",
+        Hook::UprobeMulti(_) => "6.6",
         _ => "0",
     }
 }

@@ -6,12 +6,12 @@ use std::path::Path;
 
 use rustix::fs::{Mode, OFlags};
 use twinbpf_object::hook::{
-    Cgroup, CgroupWalk, IteratorScope, Neighbour, Netfilter, NetfilterFamily, NetfilterPoint,
-    Order, Position, Tc, TcDirection, Xdp, XdpMode,
+    Cgroup, CgroupWalk, IteratorScope, Kprobe, Neighbour, Netfilter, NetfilterFamily,
+    NetfilterPoint, Order, Position, Tc, TcDirection, Xdp, XdpMode,
 };
 use twinbpf_object::{AttachKind, Code, Diagnosis, Errno, Hook, ProgramKind, Result};
 
-use super::{in_place, perf, refusal};
+use super::{in_place, perf, refusal, several, usdt};
 use crate::attr::{
     Arm, IterateCgroups, IterateMap, IterateTasks, LinkCreate, NetfilterArm, OrderedArm,
     TracingArm, fd_number,
@@ -42,12 +42,20 @@ pub(super) fn attach(program: &KernelProgram, hook: &Hook) -> Result<(OwnedFd, V
         } => perf::tracepoint(program, category, name, *cookie)?,
         Hook::Kprobe(hook) => perf::kprobe(program, hook)?,
         Hook::Uprobe(hook) => perf::uprobe(program, hook)?,
+        Hook::SystemCall(call) => perf::kprobe(
+            program,
+            &Kprobe {
+                function: several::system_call(&call.name)?,
+                offset: 0,
+                is_return: call.is_return,
+                cookie: call.cookie,
+            },
+        )?,
+        Hook::KprobeMulti(hook) => several::kprobe(program, hook)?,
+        Hook::UprobeMulti(hook) => several::uprobe(program, hook)?,
+        Hook::Usdt(hook) => return together(usdt::attach(program, hook)?).map_err(refused),
         Hook::PerfEvent(event) => {
-            let made: Result<Vec<OwnedFd>, Errno> =
-                perf::counter(program, event)?.into_iter().collect();
-            let mut links = made.map_err(refused)?;
-            let first = links.pop().ok_or_else(|| refused(Errno::ENODEV))?;
-            return Ok((first, links));
+            return together(perf::counter(program, event)?).map_err(refused);
         }
         Hook::Iterator(scope) => iterator(program, scope)?,
         other => return Err(refusal::no_link(other)),
@@ -56,6 +64,13 @@ pub(super) fn attach(program: &KernelProgram, hook: &Hook) -> Result<(OwnedFd, V
 }
 
 type Made = Result<OwnedFd, Errno>;
+
+/// Several events under one handle; all of them, or none.
+fn together(made: Vec<Made>) -> Result<(OwnedFd, Vec<OwnedFd>), Errno> {
+    let mut links = made.into_iter().collect::<Result<Vec<OwnedFd>, Errno>>()?;
+    let first = links.pop().ok_or(Errno::ENODEV)?;
+    Ok((first, links))
+}
 
 fn head(program: &KernelProgram, target: u32, attach_type: u32) -> LinkCreate {
     LinkCreate {

@@ -20,7 +20,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::time::Instant;
 
-use twinbpf_object::{AttachKind, Errno, LinkedProgram, ProgramKind, Result};
+use twinbpf_object::{AttachKind, Errno, HoleKind, LinkedProgram, ProgramKind, Result};
 
 use self::request::{Request, statistics_level};
 use crate::attr::{fd_number, name_text};
@@ -40,7 +40,12 @@ struct Inner {
     kind: ProgramKind,
     attach: Option<AttachKind>,
     log: String,
+    /// The map in which it looks up where a probe's arguments are, if it has one.
+    probe_specs: Option<KernelMap>,
 }
+
+/// The map in which programs at probes of a file's author look up where arguments are, by the convention of libbpf's header.
+const PROBE_SPECS: &str = "__bpf_usdt_specs";
 
 /// What a program is loaded with.
 #[derive(Debug, Clone, Copy, Default)]
@@ -128,6 +133,11 @@ impl KernelProgram {
         self.0.attach
     }
 
+    /// The map in which it looks up where a probe's arguments are.
+    pub(crate) fn probe_specs(&self) -> Option<&KernelMap> {
+        self.0.probe_specs.as_ref()
+    }
+
     /// What the verifier said when it accepted the program: its statistics.
     pub fn verifier_log(&self) -> &str {
         &self.0.log
@@ -205,6 +215,7 @@ fn load(
             kind,
             attach: program.attach,
             log: answer.log,
+            probe_specs: probe_specs(program, context.maps),
         }))),
         Err(errno) if refusal::is_unheard(&answer.log) && statistics_level() != 0 => {
             Err(refusal::refused_unheard(program, kind, errno))
@@ -214,4 +225,16 @@ fn load(
             program,
         )),
     }
+}
+
+/// The map of a probe's arguments, if the program refers to it.
+fn probe_specs(program: &LinkedProgram, maps: &[KernelMap]) -> Option<KernelMap> {
+    let (position, map) = maps
+        .iter()
+        .enumerate()
+        .find(|(_, map)| map.spec().name == PROBE_SPECS)?;
+    let mut holes = program.holes.iter();
+    let is_used =
+        holes.any(|hole| matches!(hole.kind, HoleKind::Map(index) if index.0 == position));
+    is_used.then(|| map.clone())
 }

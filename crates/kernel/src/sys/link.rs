@@ -3,7 +3,7 @@
 //! As in `sys.rs`: addresses are filled in here, from slices whose lengths are known here, and nowhere else.
 #![expect(unsafe_code, reason = "bpf(2) takes addresses")]
 
-use std::ffi::CStr;
+use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use twinbpf_object::Errno;
@@ -11,8 +11,9 @@ use zerocopy::{Immutable, IntoBytes};
 
 use super::{ProgramFd, bpf, bpf_descriptor, info_request, readable, writable};
 use crate::attr::{
-    ARM_BYTES, Arm, Command, IterCreate, IteratorArm, LinkCreate, LinkDetach, LinkInfoReply,
-    LinkUpdate, ObjectId, RawTracepointOpen, fd_number, link_type, perf_event_type,
+    ARM_BYTES, Arm, Command, IterCreate, IteratorArm, KprobesArm, LinkCreate, LinkDetach,
+    LinkInfoReply, LinkUpdate, ObjectId, RawTracepointOpen, UprobesArm, fd_number, link_type,
+    perf_event_type,
 };
 
 /// Makes a link of a sort whose request has no addresses.
@@ -34,6 +35,72 @@ pub(crate) fn link_create_iterator(
     };
     // SAFETY: the kernel reads `iter_info_len` bytes at `iter_info`, which is the length of the borrowed slice there.
     unsafe { link_create_with(head, arm.as_bytes()) }
+}
+
+/// Makes a link to the functions of the kernel with these names. There are as many cookies as names, or none.
+pub(crate) fn link_create_kprobes(
+    head: &LinkCreate,
+    names: &[CString],
+    cookies: &[u64],
+    flags: u32,
+) -> Result<OwnedFd, Errno> {
+    let addresses: Vec<u64> = names
+        .iter()
+        .map(|name| readable(name.as_bytes_with_nul()))
+        .collect();
+    let arm = KprobesArm {
+        flags,
+        cnt: u32::try_from(names.len()).map_err(|_| Errno::E2BIG)?,
+        syms: readable(addresses.as_bytes()),
+        addrs: 0,
+        cookies: list(cookies, names.len())?,
+    };
+    // SAFETY: the kernel reads `cnt` addresses at `syms`, each of a text up to its zero, which a `CString` has, and as many words
+    // at `cookies` or none at 0: `list` checked the length. All are borrowed until the call returns.
+    unsafe { link_create_with(head, arm.as_bytes()) }
+}
+
+/// Places in a file of code.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct CodeAddresses<'a> {
+    pub(crate) path: &'a CStr,
+    pub(crate) offsets: &'a [u64],
+    /// As many as places, or none; as the next.
+    pub(crate) counters: &'a [u64],
+    pub(crate) cookies: &'a [u64],
+    pub(crate) flags: u32,
+    /// 0 for all processes.
+    pub(crate) pid: u32,
+}
+
+/// Makes a link to many places in a file.
+pub(crate) fn link_create_uprobes(
+    head: &LinkCreate,
+    places: &CodeAddresses<'_>,
+) -> Result<OwnedFd, Errno> {
+    let count = places.offsets.len();
+    let arm = UprobesArm {
+        path: readable(places.path.to_bytes_with_nul()),
+        offsets: list(places.offsets, count)?,
+        ref_ctr_offsets: list(places.counters, count)?,
+        cookies: list(places.cookies, count)?,
+        cnt: u32::try_from(count).map_err(|_| Errno::E2BIG)?,
+        flags: places.flags,
+        pid: places.pid,
+        padding: 0,
+    };
+    // SAFETY: the kernel reads the path up to its zero, which a `CStr` has, and `cnt` words at each of the three addresses that is
+    // not 0: `list` checked their lengths. All are borrowed until the call returns.
+    unsafe { link_create_with(head, arm.as_bytes()) }
+}
+
+/// The address of exactly so many words; 0 for none.
+fn list(words: &[u64], count: usize) -> Result<u64, Errno> {
+    match words.len() {
+        0 => Ok(0),
+        len if len == count => Ok(readable(words.as_bytes())),
+        _ => Err(Errno::EINVAL),
+    }
 }
 
 /// Makes a link.

@@ -6,12 +6,16 @@
 
 mod probe;
 mod section;
+mod several;
 mod text;
+mod usdt;
 
 use std::path::{Path, PathBuf};
 
-pub use probe::{Counter, Kprobe, PerfEvent, PerfScope, ProbePlace, Sampling, Uprobe};
+pub use probe::{Counter, Kprobe, PerfEvent, PerfScope, ProbePlace, Sampling, SystemCall, Uprobe};
 pub use section::{Places, default_hook};
+pub use several::{CodePlaces, KprobeMulti, Moment, Names, UprobeMulti};
+pub use usdt::Usdt;
 
 use crate::abi::{AttachKind, ProgramKind};
 
@@ -46,7 +50,8 @@ pub enum Hook {
     },
     /// A hook of the packet filter.
     Netfilter(Netfilter),
-    /// What the program was verified for: entry or exit of a function, a security hook, a tracepoint with types.
+    /// What the program was verified for: entry or exit of a function, a function to replace, a security hook, a tracepoint
+    /// with types.
     Tracing {
         /// A number that the program can ask for.
         cookie: u64,
@@ -71,6 +76,14 @@ pub enum Hook {
     Kprobe(Kprobe),
     /// A function of a program or library, or a place in it.
     Uprobe(Uprobe),
+    /// A system call.
+    SystemCall(SystemCall),
+    /// Many functions of the kernel.
+    KprobeMulti(KprobeMulti),
+    /// Many functions of a program or library.
+    UprobeMulti(UprobeMulti),
+    /// A probe that a program's author left in it.
+    Usdt(Usdt),
     /// What the processor or the kernel counts.
     PerfEvent(PerfEvent),
     /// Everything of one sort that the kernel can list; the program writes a line for each.
@@ -333,6 +346,11 @@ impl Hook {
             Self::Kprobe(_) => "kprobe",
             Self::Uprobe(hook) if hook.is_return => "uretprobe",
             Self::Uprobe(_) => "uprobe",
+            Self::SystemCall(hook) if hook.is_return => "kretsyscall",
+            Self::SystemCall(_) => "ksyscall",
+            Self::KprobeMulti(hook) => several::word("kprobe", hook.moment),
+            Self::UprobeMulti(hook) => several::word("uprobe", hook.moment),
+            Self::Usdt(_) => "usdt",
             Self::PerfEvent(_) => "perf_event",
             Self::Iterator(_) => "iter",
         }
@@ -353,6 +371,8 @@ impl Hook {
         match self {
             Self::Cgroup(hook) => Some(&hook.path),
             Self::Uprobe(hook) => Some(&hook.path),
+            Self::UprobeMulti(hook) => Some(&hook.path),
+            Self::Usdt(hook) => Some(&hook.path),
             Self::NetworkNamespace { path } => path.as_deref(),
             Self::Iterator(IteratorScope::Cgroup { path, .. }) => Some(path),
             _ => None,
@@ -380,13 +400,21 @@ impl Hook {
                 matches!(kind, ProgramKind::SkLookup | ProgramKind::FlowDissector)
             }
             Self::Netfilter(_) => kind == ProgramKind::Netfilter,
-            Self::Tracing { .. } => matches!(kind, ProgramKind::Tracing | ProgramKind::Lsm),
+            Self::Tracing { .. } => matches!(
+                kind,
+                ProgramKind::Tracing | ProgramKind::Lsm | ProgramKind::Ext
+            ),
             Self::RawTracepoint { .. } => matches!(
                 kind,
                 ProgramKind::RawTracepoint | ProgramKind::RawTracepointWritable
             ),
             Self::Tracepoint { .. } => kind == ProgramKind::Tracepoint,
-            Self::Kprobe(_) | Self::Uprobe(_) => kind == ProgramKind::Kprobe,
+            Self::Kprobe(_)
+            | Self::Uprobe(_)
+            | Self::SystemCall(_)
+            | Self::KprobeMulti(_)
+            | Self::UprobeMulti(_)
+            | Self::Usdt(_) => kind == ProgramKind::Kprobe,
             Self::PerfEvent(_) => kind == ProgramKind::PerfEvent,
             Self::Iterator(_) => kind == ProgramKind::Tracing,
         }

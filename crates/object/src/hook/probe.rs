@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! kprobe:vfs_read    kretprobe:vfs_read    kprobe:vfs_read+0x10
-//! uprobe:/usr/bin/bash:readline    uprobe:libc.so.6:malloc+0x4    uprobe:/a/file:0x1234    ...@pid=17
+//! ksyscall:nanosleep    kretsyscall:nanosleep
+//! uprobe:/usr/bin/bash:readline    uprobe:libc.so.6:malloc+0x4    uprobe:/a/file:0x1234@counter=0x4010    ...@pid=17
 //! perf_event:cpu-clock@freq=99    perf_event:page-faults@period=1@tid=17    perf_event:cycles@freq=99@cpu=0
 //! ```
 
@@ -36,6 +37,19 @@ pub struct Uprobe {
     pub is_return: bool,
     /// The only process in which the program runs; `None` is all of them.
     pub pid: Option<u32>,
+    /// Where in the file a counter is that says how many watch the place; `None` if the place has none.
+    pub counter: Option<u64>,
+    /// A number that the program can ask for.
+    pub cookie: u64,
+}
+
+/// A system call, by the name that manuals give it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct SystemCall {
+    /// The call, such as `nanosleep`.
+    pub name: String,
+    /// Whether the program runs when the call returns.
+    pub is_return: bool,
     /// A number that the program can ask for.
     pub cookie: u64,
 }
@@ -166,7 +180,16 @@ impl Hook {
             },
             is_return: false,
             pid: None,
+            counter: None,
             cookie: 0,
+        })
+    }
+
+    /// The entry of a system call.
+    pub fn system_call(name: &str) -> Self {
+        Self::SystemCall(SystemCall {
+            name: name.to_owned(),
+            ..SystemCall::default()
         })
     }
 }
@@ -180,6 +203,17 @@ impl fmt::Display for Kprobe {
         };
         write!(f, "{sort}:{}", self.function)?;
         behind(f, self.offset)
+    }
+}
+
+impl fmt::Display for SystemCall {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let sort = if self.is_return {
+            "kretsyscall"
+        } else {
+            "ksyscall"
+        };
+        write!(f, "{sort}:{}", self.name)
     }
 }
 
@@ -197,6 +231,9 @@ impl fmt::Display for Uprobe {
                 behind(f, *offset)?;
             }
             ProbePlace::Offset(offset) => write!(f, "{offset:#x}")?,
+        }
+        if let Some(counter) = self.counter {
+            write!(f, "@counter={counter:#x}")?;
         }
         match self.pid {
             Some(pid) => write!(f, "@pid={pid}"),
@@ -242,10 +279,14 @@ pub(super) fn kprobe(text: &str, is_return: bool) -> Result<Hook, String> {
     }))
 }
 
-/// Reads `PATH:FUNCTION+OFFSET@pid=ID`. Paths may have colons, functions not.
+/// Reads `PATH:FUNCTION+OFFSET@counter=OFFSET@pid=ID`. Paths may have colons, functions not.
 pub(super) fn uprobe(text: &str, is_return: bool) -> Result<Hook, String> {
     let (text, pid) = match text.rsplit_once("@pid=") {
         Some((text, pid)) => (text, Some(number(pid)?)),
+        None => (text, None),
+    };
+    let (text, counter) = match text.rsplit_once("@counter=") {
+        Some((text, counter)) => (text, Some(number(counter)?)),
         None => (text, None),
     };
     let (path, place) = text
@@ -268,6 +309,7 @@ pub(super) fn uprobe(text: &str, is_return: bool) -> Result<Hook, String> {
         place,
         is_return,
         pid: pid.map(narrow).transpose()?,
+        counter,
         cookie: 0,
     }))
 }
@@ -320,7 +362,7 @@ fn function(text: &str) -> Result<(&str, u64), String> {
     }
 }
 
-fn number(text: &str) -> Result<u64, String> {
+pub(super) fn number(text: &str) -> Result<u64, String> {
     let parsed = match text.strip_prefix("0x") {
         Some(digits) => u64::from_str_radix(digits, 16),
         None => u64::from_str(text),
@@ -328,6 +370,6 @@ fn number(text: &str) -> Result<u64, String> {
     parsed.map_err(|_| format!("`{text}` is not the number that is expected there"))
 }
 
-fn narrow(number: u64) -> Result<u32, String> {
+pub(super) fn narrow(number: u64) -> Result<u32, String> {
     u32::try_from(number).map_err(|_| format!("{number} is too large there"))
 }

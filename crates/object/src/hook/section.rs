@@ -88,7 +88,7 @@ fn named(
         ProgramKind::Tracing if attach.and_then(AttachKind::kernel_name) == Some("TRACE_ITER") => {
             Ok(Hook::Iterator(IteratorScope::All))
         }
-        ProgramKind::Tracing | ProgramKind::Lsm => Ok(Hook::tracing()),
+        ProgramKind::Tracing | ProgramKind::Lsm | ProgramKind::Ext => Ok(Hook::tracing()),
         _ => Err(unknown(kind, section)),
     }
 }
@@ -109,6 +109,22 @@ fn probe(section: &str) -> Result<Hook> {
     let plain = word.trim_end_matches(".s");
     match plain {
         "kprobe" | "kretprobe" => from_target(section, "kprobe:FUNCTION", |target| {
+            format!("{plain}:{target}")
+        }),
+        "kprobe.multi" | "kretprobe.multi" | "kprobe.session" => {
+            from_target(section, "kprobe.multi:PATTERN", |target| {
+                format!("{plain}:{target}")
+            })
+        }
+        "uprobe.multi" | "uretprobe.multi" | "uprobe.session" => {
+            from_target(section, "uprobe.multi:FILE:PATTERN", |target| {
+                format!("{plain}:{target}")
+            })
+        }
+        "ksyscall" | "kretsyscall" => from_target(section, "ksyscall:NAME", |target| {
+            format!("{plain}:{target}")
+        }),
+        "usdt" => from_target(section, "usdt:FILE:PROVIDER:NAME", |target| {
             format!("{plain}:{target}")
         }),
         "uprobe" | "uretprobe" => from_target(section, "uprobe:FILE:FUNCTION", |target| {
@@ -204,6 +220,15 @@ mod tests {
             ("kretprobe/vfs_read", "kretprobe:vfs_read"),
             ("uprobe//bin/bash:readline", "uprobe:/bin/bash:readline"),
             ("uretprobe.s/libc.so.6:free", "uretprobe:libc.so.6:free"),
+            ("kprobe.multi/tcp_*", "kprobe.multi:tcp_*"),
+            ("kretprobe.multi/a?", "kretprobe.multi:a?"),
+            ("kprobe.session/vfs_read", "kprobe.session:vfs_read"),
+            ("uprobe.multi.s//bin/sh:f*", "uprobe.multi:/bin/sh:f*"),
+            ("uprobe.session//bin/sh:f", "uprobe.session:/bin/sh:f"),
+            ("ksyscall/nanosleep", "ksyscall:nanosleep"),
+            ("kretsyscall/nanosleep", "kretsyscall:nanosleep"),
+            ("usdt//bin/sh:a:b", "usdt:/bin/sh:a:b"),
+            ("freplace/f", "tracing"),
             ("iter/task", "iter"),
             ("sk_lookup", "netns"),
         ] {

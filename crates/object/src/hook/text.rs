@@ -12,8 +12,8 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use super::{
-    Cgroup, CgroupWalk, Hook, IteratorScope, Neighbour, Netfilter, NetfilterFamily, NetfilterPoint,
-    Order, Position, Tc, TcDirection, XdpMode, probe,
+    Cgroup, CgroupWalk, Hook, IteratorScope, Moment, Neighbour, Netfilter, NetfilterFamily,
+    NetfilterPoint, Order, Position, SystemCall, Tc, TcDirection, XdpMode, probe, several, usdt,
 };
 use crate::abi::AttachKind;
 
@@ -52,6 +52,10 @@ impl fmt::Display for Hook {
             Self::Tracepoint { category, name, .. } => write!(f, "tp:{category}/{name}"),
             Self::Kprobe(hook) => hook.fmt(f),
             Self::Uprobe(hook) => hook.fmt(f),
+            Self::SystemCall(hook) => hook.fmt(f),
+            Self::KprobeMulti(hook) => hook.fmt(f),
+            Self::UprobeMulti(hook) => hook.fmt(f),
+            Self::Usdt(hook) => hook.fmt(f),
             Self::PerfEvent(hook) => hook.fmt(f),
             Self::Iterator(scope) => match scope {
                 IteratorScope::All => f.write_str("iter"),
@@ -128,6 +132,17 @@ impl FromStr for Hook {
             ("kretprobe", None) => probe::kprobe(named("kretprobe:FUNCTION")?, true),
             ("uprobe", None) => probe::uprobe(named("uprobe:FILE:FUNCTION")?, false),
             ("uretprobe", None) => probe::uprobe(named("uretprobe:FILE:FUNCTION")?, true),
+            ("kprobe" | "kretprobe" | "uprobe" | "uretprobe", Some(option)) => several_places(
+                sort,
+                option,
+                named("kprobe.multi:PATTERN or uprobe.multi:FILE:PATTERN")?,
+            ),
+            ("ksyscall" | "kretsyscall", None) => Ok(Self::SystemCall(SystemCall {
+                name: named("ksyscall:NAME")?.to_owned(),
+                is_return: sort == "kretsyscall",
+                cookie: 0,
+            })),
+            ("usdt", None) => usdt::read(named("usdt:FILE:PROVIDER:NAME")?),
             ("perf_event", None) => probe::perf_event(named("perf_event:COUNTER@freq=99")?),
             ("iter", None) => iterator(place).map(Self::Iterator),
             _ => Err(format!("`{text}` is no hook; hooks are {FORMS}")),
@@ -138,7 +153,27 @@ impl FromStr for Hook {
 /// What a hook can look like, for messages.
 const FORMS: &str = "socket:INTERFACE, xdp[.generic|.native|.offload]:INTERFACE, tc.ingress:INTERFACE, \
     tc.egress:INTERFACE, cgroup:FOLDER, netns[:FILE], netfilter:FAMILY:POINT:PRIORITY, raw_tp:NAME, tp:CATEGORY/NAME, \
-    kprobe:FUNCTION, kretprobe:FUNCTION, uprobe:FILE:FUNCTION, uretprobe:FILE:FUNCTION, perf_event:COUNTER, tracing, iter[:SCOPE]";
+    kprobe:FUNCTION, kretprobe:FUNCTION, uprobe:FILE:FUNCTION, uretprobe:FILE:FUNCTION, \
+    k[ret]probe.multi:PATTERN, kprobe.session:PATTERN, u[ret]probe.multi:FILE:PATTERN, uprobe.session:FILE:PATTERN, \
+    ksyscall:NAME, kretsyscall:NAME, usdt:FILE:PROVIDER:NAME, perf_event:COUNTER, tracing, iter[:SCOPE]";
+
+fn several_places(sort: &str, option: &str, place: &str) -> Result<Hook, String> {
+    let is_return = sort.contains("ret");
+    let moment = match option {
+        "multi" if is_return => Moment::Return,
+        "multi" => Moment::Entry,
+        "session" if !is_return => Moment::Session,
+        _ => {
+            return Err(format!(
+                "`{sort}.{option}` is no hook; places in code have the forms multi and, without `ret`, session"
+            ));
+        }
+    };
+    match sort {
+        "kprobe" | "kretprobe" => Ok(several::kprobe(place, moment)),
+        _ => several::uprobe(place, moment),
+    }
+}
 
 fn tracepoint(place: &str) -> Result<Hook, String> {
     match place.split_once('/') {
@@ -367,6 +402,17 @@ mod tests {
             "uretprobe:libc.so.6:malloc@pid=7",
             "uprobe:/a:b/file:0x1234",
             "uprobe:/a/file:f+0x4",
+            "uprobe:/a/file:0x8@counter=0x4010@pid=7",
+            "kprobe.multi:tcp_*",
+            "kretprobe.multi:vfs_read,vfs_write",
+            "kprobe.session:vfs_read",
+            "uprobe.multi:libc.so.6:mem*",
+            "uretprobe.multi:/a/b:f,g@pid=3",
+            "uprobe.session:/a:b:0x1,0x20",
+            "ksyscall:nanosleep",
+            "kretsyscall:nanosleep",
+            "usdt:/a:b:provider:name@pid=9",
+            "usdt:libc.so.6:libc:setjmp",
             "perf_event:cpu-clock@freq=99",
             "perf_event:page-faults@period=1@tid=17",
             "perf_event:4/0x1c2@freq=99@cpu=0",
@@ -408,6 +454,12 @@ mod tests {
             ("kprobe:+4", "function"),
             ("uprobe:/bin/true", "PATH:FUNCTION"),
             ("uprobe:/bin/true:f@pid=x", "number"),
+            ("kretprobe.session:f", "without `ret`"),
+            ("uprobe.multi:/a", "PATH:PATTERN"),
+            ("uprobe.multi:/a:0x1,b", "number"),
+            ("usdt:/a:b", "PATH:PROVIDER:NAME"),
+            ("usdt:/a:b:c@pid=z", "number"),
+            ("ksyscall", "ksyscall:NAME"),
             ("perf_event:nothing", "page-faults"),
             ("perf_event:cpu-clock@often", "@freq="),
             ("perf_event:cpu-clock@cpu=4294967296", "too large"),

@@ -6,6 +6,7 @@
 mod cgroups;
 mod network;
 mod places;
+mod probes;
 mod tracing;
 
 use std::process::ExitCode;
@@ -15,6 +16,11 @@ fn main() -> ExitCode {
         places::act();
         return ExitCode::SUCCESS;
     }
-    let cases = [cgroups::cases(), network::cases(), tracing::cases()];
+    let cases = [
+        cgroups::cases(),
+        network::cases(),
+        probes::cases(),
+        tracing::cases(),
+    ];
     twinbpf_trials::run(cases.into_iter().flatten().collect())
 }

@@ -175,6 +175,7 @@ fn a_position_in_a_file_is_probed_in_one_process() {
             place: ProbePlace::Offset(offset.into()),
             is_return: false,
             pid: Some(pid),
+            counter: None,
             cookie: 11,
         })
     };
