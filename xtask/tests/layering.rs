@@ -387,7 +387,7 @@ const MODULES: &[(&str, &[Row])] = &[
                 "loaded",
                 &["map", "map_value", "program", "raw_map", "variable"],
             ),
-            ("attach", &["link", "loaded", "program"]),
+            ("attach", &["engine", "link", "loaded", "program"]),
             ("loader", &["engine", "loaded", "program", "raw_map"]),
         ],
     ),

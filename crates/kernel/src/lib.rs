@@ -47,6 +47,7 @@ pub use program::{KernelProgram, KernelProgramInfo, LoadContext, program_by_id};
 pub use ring::{KernelReservation, KernelRing, KernelUserRing};
 pub use ring_memory::RecordView;
 pub use socket::{KernelSocketLink, SocketStatistics};
+pub use struct_ops::KernelTable;
 pub use test_run::test_run;
 pub use token::Token;
 

@@ -14,7 +14,7 @@
 use std::os::fd::AsFd;
 
 use twinbpf_object::spec::{StructOps, StructOpsMember};
-use twinbpf_object::{Code, Diagnosis, MapSpec, Result};
+use twinbpf_object::{Code, Diagnosis, Errno, MapSpec, Result};
 
 use crate::attr::{MapCreate, TOKEN_FD, fd_number, kernel_name};
 use crate::interface::Interface;
@@ -22,6 +22,35 @@ use crate::map::{KernelMap, MapContext};
 use crate::program::KernelProgram;
 use crate::types::KernelTypes;
 use crate::{map_error, map_fd};
+
+/// A table in use without a link: filling it put it to use, and taking its value out ends that. Dropping this does so.
+#[derive(Debug)]
+#[must_use = "dropping it takes the table out of use"]
+pub struct KernelTable(KernelMap);
+
+impl KernelTable {
+    /// Takes charge of a table that was filled and needs no link.
+    pub fn in_use(map: &KernelMap) -> Self {
+        Self(map.clone())
+    }
+
+    /// Takes the table out of use.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's number: `EINPROGRESS` if somebody did so already.
+    pub fn take_out(&self) -> Result<(), Errno> {
+        let first_key = vec![0; self.0.key_bytes()];
+        self.0.delete(&first_key)
+    }
+}
+
+impl Drop for KernelTable {
+    fn drop(&mut self) {
+        // Whoever took it out before us has done our work; there is nobody to tell of anything else.
+        let _ = self.take_out();
+    }
+}
 
 /// Creates the map of a table of functions, empty.
 ///

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! Program ── its section, Places, the caller's hooks ──> Hook ──> Link
+//! table of functions ── filled with its programs ──> Link
 //! ```
 //!
 //! An object is attached as a whole or not at all: if one program is refused, those before it are detached again.
@@ -9,11 +10,12 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use twinbpf_kernel::{KernelLink, KernelSocketLink};
+use twinbpf_kernel::{KernelLink, KernelMap, KernelProgram, KernelSocketLink, KernelTable};
 use twinbpf_object::hook::{Hook, Places};
-use twinbpf_object::{Code, Diagnosis, Error, Result};
+use twinbpf_object::{Code, Diagnosis, Errno, Error, Result};
 use twinbpf_vm::hooks::socket;
 
+use crate::engine::kernel_map;
 use crate::link::{Link, LinkHandle};
 use crate::loaded::{Loaded, missing};
 use crate::program::{Program, ProgramHandle};
@@ -45,6 +47,80 @@ impl Program {
 }
 
 impl Loaded {
+    /// Puts the table of functions with this name (`struct_ops`) to use, until the link is dropped: with a link of the kernel's if it
+    /// was declared for one (`SEC(".struct_ops.link")`).
+    ///
+    /// ```no_run
+    /// // Not run here: it takes root.
+    /// use twinbpf::{Engine, Object};
+    ///
+    /// let object = Object::parse(&std::fs::read("congestion.bpf.o")?)?;
+    /// let loaded = Engine::kernel()?.load_object(&object)?;
+    /// let link = loaded.attach_table("halving")?; // sockets can ask for it by its name now
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// If there is no such table, a program of it was not loaded, the interface has one with this name already, or a privilege is
+    /// missing.
+    pub fn attach_table(&self, name: &str) -> Result<Link> {
+        let map = self.filled_table(name)?;
+        let needs_link = map
+            .spec()
+            .struct_ops
+            .as_ref()
+            .is_some_and(|it| it.needs_link);
+        let handle = match needs_link {
+            true => LinkHandle::Kernel(KernelLink::attach_struct_ops(map)?),
+            false => LinkHandle::Table(KernelTable::in_use(map)),
+        };
+        Ok(Link { hook: None, handle })
+    }
+
+    /// Puts the table with this name in the place of the one that a link has in use, in one step. With `expected`, only if the link
+    /// has that object's table of the same name now.
+    ///
+    /// # Errors
+    ///
+    /// Code A008 if the link has another table; else as [`attach_table`](Self::attach_table), or if the interface cannot exchange
+    /// tables.
+    pub fn replace_table(&self, link: &Link, name: &str, expected: Option<&Self>) -> Result<()> {
+        let link = link.kernel_link("have its table exchanged")?;
+        let expected = match expected {
+            None => None,
+            Some(object) => kernel_map(object.raw_map(name)?),
+        };
+        link.update_struct_ops(self.filled_table(name)?, expected)
+    }
+
+    /// The table's map, filled with what the object says.
+    fn filled_table(&self, name: &str) -> Result<&KernelMap> {
+        let map = self.raw_map(name)?;
+        let (Some(kernel), Some(map)) = (&self.kernel, kernel_map(map)) else {
+            let message = "the vm has no interfaces that tables of functions fill in";
+            return Err(Diagnosis::new(Code::ATTACH_UNSUPPORTED, message)
+                .in_map(name)
+                .into());
+        };
+        let programs: Vec<KernelProgram> = self
+            .programs()
+            .filter_map(|program| program.kernel().ok().cloned())
+            .collect();
+        let needs_link = map
+            .spec()
+            .struct_ops
+            .as_ref()
+            .is_some_and(|it| it.needs_link);
+        match kernel.fill_struct_ops(map, &programs) {
+            Err(error) if needs_link && error.diagnosis().errno == Some(Errno::EBUSY) => {
+                // It was filled before; only its links come and go.
+                Ok(map)
+            }
+            filled => filled.map(|()| map),
+        }
+    }
+
     /// Attaches every program where its section says.
     ///
     /// ```no_run
@@ -79,9 +155,9 @@ pub struct Attacher<'a> {
 #[derive(Debug, Default)]
 #[must_use = "dropping the links detaches the programs"]
 pub struct AttachReport {
-    /// The links with their programs' names, in the object's order.
+    /// The links with the names of their programs or tables, in the object's order.
     pub links: Vec<(String, Link)>,
-    /// Programs that were to be attached and were not, with the reason.
+    /// Programs and tables that were to be attached and were not, with the reason.
     pub not_attached: Vec<(String, Error)>,
 }
 
@@ -104,13 +180,14 @@ impl Attacher<'_> {
         self
     }
 
-    /// Leaves a program alone.
+    /// Leaves a program, or a table of functions, alone.
     pub fn skip(mut self, program: &str) -> Self {
         self.hooks.insert(program.to_owned(), None);
         self
     }
 
-    /// Attaches all programs but those that others run (a map, another program, a caller): all of them, or none.
+    /// Attaches all programs but those that others run (a map, another program, a caller), then the tables of functions: all of
+    /// them, or none.
     ///
     /// # Errors
     ///
@@ -125,7 +202,8 @@ impl Attacher<'_> {
             .map(|(program, hook)| Ok((program, hook?)))
             .collect::<Result<_>>()?;
         let links = hooks.iter().map(|(program, hook)| program.attach(hook));
-        links.collect()
+        let tables = self.tables().map(|name| self.loaded.attach_table(name));
+        links.chain(tables).collect()
     }
 
     /// Attaches what can be attached, and says what could not.
@@ -147,7 +225,19 @@ impl Attacher<'_> {
                 Err(error) => report.not_attached.push((name, error)),
             }
         }
+        for name in self.tables() {
+            match self.loaded.attach_table(name) {
+                Ok(link) => report.links.push((name.to_owned(), link)),
+                Err(error) => report.not_attached.push((name.to_owned(), error)),
+            }
+        }
         Ok(report)
+    }
+
+    /// The tables of functions that are not left alone.
+    fn tables(&self) -> impl Iterator<Item = &str> {
+        let tables = self.loaded.tables();
+        tables.filter(|name| !self.hooks.contains_key(*name))
     }
 
     fn hook_of(&self, program: &Program) -> Result<Option<Hook>> {
@@ -158,7 +248,9 @@ impl Attacher<'_> {
     }
 
     fn check_names(&self) -> Result<()> {
-        let exists = |name: &str| self.loaded.programs().any(|program| program.name() == name);
+        let is_program = |name: &str| self.loaded.programs().any(|program| program.name() == name);
+        let exists =
+            |name: &str| is_program(name) || self.loaded.tables().any(|table| table == name);
         match self.hooks.keys().find(|name| !exists(name)) {
             None => Ok(()),
             Some(name) => {

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::path::Path;
 
-use twinbpf_kernel::{KernelLink, KernelSocketLink, LinkInfo};
+use twinbpf_kernel::{KernelLink, KernelSocketLink, KernelTable, LinkInfo};
 use twinbpf_object::{Code, Diagnosis, Error, Hook, Result};
 use twinbpf_vm::hooks::socket::{SocketStats, VmSocketLink};
 
@@ -32,7 +32,7 @@ use crate::program::Program;
 #[derive(Debug)]
 #[must_use = "dropping the link detaches the program"]
 pub struct Link {
-    /// `None` for links that somebody else made.
+    /// `None` for links that somebody else made, and for tables of functions.
     pub(crate) hook: Option<Hook>,
     pub(crate) handle: LinkHandle,
 }
@@ -43,6 +43,8 @@ pub(crate) enum LinkHandle {
     /// A packet socket, which is no link of the kernel's and ends with this process.
     Socket(KernelSocketLink),
     Kernel(KernelLink),
+    /// A table of functions that is in use without a link, and ends with this process.
+    Table(KernelTable),
     Vm(VmSocketLink),
 }
 
@@ -98,7 +100,7 @@ impl Link {
         }
     }
 
-    /// Where the program was attached; `None` for links that were opened, whose [`info`](Self::info) says it.
+    /// Where the program was attached; `None` for tables of functions and for links that were opened, whose [`info`](Self::info) says it.
     pub fn hook(&self) -> Option<&Hook> {
         self.hook.as_ref()
     }
@@ -116,7 +118,7 @@ impl Link {
     pub fn settle(&self) -> Result<()> {
         match &self.handle {
             // The kernel runs the program while it delivers the frame, so there is nothing behind.
-            LinkHandle::Socket(_) | LinkHandle::Kernel(_) => Ok(()),
+            LinkHandle::Socket(_) | LinkHandle::Kernel(_) | LinkHandle::Table(_) => Ok(()),
             LinkHandle::Vm(link) => link.settle(),
         }
     }
@@ -134,7 +136,7 @@ impl Link {
                 ..LinkStats::default()
             }),
             // The kernel counts runs per program, and only where that is switched on.
-            LinkHandle::Kernel(_) => Ok(LinkStats::default()),
+            LinkHandle::Kernel(_) | LinkHandle::Table(_) => Ok(LinkStats::default()),
             LinkHandle::Vm(link) => Ok(link.stats().into()),
         }
     }
@@ -159,6 +161,10 @@ impl Link {
     pub fn detach(self) -> Result<()> {
         match &self.handle {
             LinkHandle::Kernel(link) => link.detach(),
+            LinkHandle::Table(table) => table.take_out().map_err(|errno| {
+                let message = "the table of functions was not taken out of use";
+                Diagnosis::new(Code::ATTACH, message).errno(errno).into()
+            }),
             LinkHandle::Socket(_) | LinkHandle::Vm(_) => Ok(()),
         }
     }
@@ -191,10 +197,11 @@ impl Link {
         self.kernel_link("be read")?.read()
     }
 
-    fn kernel_link(&self, action: &str) -> Result<&KernelLink> {
+    pub(crate) fn kernel_link(&self, action: &str) -> Result<&KernelLink> {
         let what = match &self.handle {
             LinkHandle::Kernel(link) => return Ok(link),
             LinkHandle::Socket(_) => "a packet socket's link",
+            LinkHandle::Table(_) => "a table of functions without a link",
             LinkHandle::Vm(_) => "a link of the vm",
         };
         let message = format!("{what} cannot {action}");

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use twinbpf_kernel::Kernel;
 use twinbpf_object::{Code, Diagnosis, Error, MapSpec, Result, spec};
 use zerocopy::{Immutable, IntoBytes};
 
@@ -30,6 +31,8 @@ pub struct Loaded {
     pub(crate) maps: Vec<(String, RawMap)>,
     pub(crate) variables: Vec<(spec::Variable, RawMap)>,
     pub(crate) programs: Vec<Program>,
+    /// The engine, if it is the kernel.
+    pub(crate) kernel: Option<Kernel>,
 }
 
 impl Loaded {
@@ -60,6 +63,13 @@ impl Loaded {
             let names = self.maps.iter().map(|(name, _)| name.as_str());
             missing(Code::MAP_NOT_FOUND, "map", name, names)
         })
+    }
+
+    /// The names of the tables of functions (`struct_ops`) that were created.
+    pub fn tables(&self) -> impl Iterator<Item = &str> {
+        self.maps()
+            .filter(|(_, spec, _)| spec.struct_ops.is_some())
+            .map(|(name, ..)| name)
     }
 
     /// The global variables, in the object's order.

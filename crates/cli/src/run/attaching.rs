@@ -73,6 +73,9 @@ impl<'a> Attaching<'a> {
                 attached.links.push(program.attach(hook)?);
             }
         }
+        for table in loaded.tables() {
+            attached.links.push(loaded.attach_table(table)?);
+        }
         if attached.links.is_empty() && self.must_attach {
             return Err(no_program(loaded, &Hook::socket("lo")));
         }

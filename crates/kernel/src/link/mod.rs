@@ -129,6 +129,19 @@ impl KernelLink {
         })
     }
 
+    /// Puts another table of functions in the place of the link's, in one step. With `expected`, only if that is the one there now.
+    ///
+    /// # Errors
+    ///
+    /// Code A008 if another table is there; or if the new one is not filled, or its interface cannot exchange them.
+    pub fn update_struct_ops(&self, new: &KernelMap, expected: Option<&KernelMap>) -> Result<()> {
+        let old = expected.map(AsFd::as_fd);
+        sys::link_update(self.as_fd(), new.as_fd(), old).map_err(|errno| {
+            refusal::table_not_exchanged(errno, expected.is_some())
+                .map(|diagnosis| diagnosis.in_map(&new.spec().name))
+        })
+    }
+
     /// Detaches the program, even if the link is pinned or somebody else holds it; the link stays, without effect.
     ///
     /// # Errors

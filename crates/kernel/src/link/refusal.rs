@@ -263,6 +263,25 @@ pub(super) fn table_not_used(errno: Errno) -> Error {
     diagnosis.errno(errno).into()
 }
 
+/// Why a link's table of functions was not exchanged.
+pub(super) fn table_not_exchanged(errno: Errno, is_expected: bool) -> Error {
+    let diagnosis = match errno {
+        // KERNEL: 6.18 answers EPERM if the link has another table than the one expected.
+        Errno::EPERM if is_expected => {
+            changed("the link does not have the table that was expected")
+        }
+        Errno::EINVAL | Errno::EOPNOTSUPP => Diagnosis::new(
+            Code::ATTACH_KIND,
+            "the table cannot take the other's place: it is not filled, is for another interface or, as interfaces ask, has another name",
+        ),
+        _ => Diagnosis::new(
+            Code::ATTACH,
+            "the link's table of functions was not exchanged",
+        ),
+    };
+    diagnosis.errno(errno).into()
+}
+
 /// Why a link's program was not exchanged.
 pub(super) fn not_updated(errno: Errno, expected: Option<&KernelProgram>) -> Error {
     let diagnosis = match errno {

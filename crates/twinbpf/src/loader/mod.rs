@@ -224,6 +224,10 @@ impl<'a> Loader<'a> {
         programs: Vec<Option<Outcome<Program>>>,
     ) -> (Loaded, LoadReport) {
         let (mut loaded, mut report) = (Loaded::default(), LoadReport::default());
+        loaded.kernel = match self.engine {
+            Engine::Kernel(kernel) => Some(kernel.clone()),
+            Engine::Vm(_) => None,
+        };
         if self.only.is_none() {
             let left_out = self.linked.left_out.iter().map(left_out);
             report.programs.extend(left_out);

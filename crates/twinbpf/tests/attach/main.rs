@@ -7,6 +7,7 @@ mod cgroups;
 mod network;
 mod places;
 mod probes;
+mod tables;
 mod tracing;
 
 use std::process::ExitCode;
@@ -20,6 +21,7 @@ fn main() -> ExitCode {
         cgroups::cases(),
         network::cases(),
         probes::cases(),
+        tables::cases(),
         tracing::cases(),
     ];
     twinbpf_trials::run(cases.into_iter().flatten().collect())
