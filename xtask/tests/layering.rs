@@ -191,7 +191,7 @@ const MODULES: &[(&str, &[Row])] = &[
             ("maps", &["handles", "semantics", "window"]),
             ("objects", &["window"]),
             ("held", &["fault", "maps", "objects"]),
-            ("machine", &["window"]),
+            ("machine", &["maps", "window"]),
             ("packet", &[]),
             ("timers", &["maps"]),
             (

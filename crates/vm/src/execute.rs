@@ -82,6 +82,15 @@ pub(crate) fn type_bytes(run: &Run<'_>, number: u32) -> Option<u32> {
     u32::try_from(bytes).ok()
 }
 
+/// Makes a program that compiled code went over to the present one: its maps and functions are what calls mean from here on.
+pub(crate) fn switch<'w>(run: &mut Run<'w>, program: &'w (dyn Any + Send + Sync)) {
+    if let Some(callee) = program.downcast_ref::<Program>() {
+        run.maps = callee.maps();
+        run.kfuncs = callee.kfuncs();
+        run.program = program;
+    }
+}
+
 /// Runs another program on the present function's frame.
 fn replace(
     run: &mut Run<'_>,
@@ -97,6 +106,7 @@ fn replace(
         maps: callee.maps(),
         kfuncs: callee.kfuncs(),
         program: callee,
+        target: None,
         ..*run
     };
     let result = execute(&mut inner, callee, 0, arguments);

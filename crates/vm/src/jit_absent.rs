@@ -31,6 +31,11 @@ impl Compiled {
     }
 
     /// Cannot be called.
+    pub(crate) fn entry(&self) -> *mut u8 {
+        match *self {}
+    }
+
+    /// Cannot be called.
     pub(crate) fn run(&self, _: &mut Run<'_>, _: u64) -> Result<u64, Ended> {
         match *self {}
     }

@@ -6,8 +6,11 @@
 use std::mem::offset_of;
 use std::sync::atomic::AtomicPtr;
 
+use crate::maps::Successor;
 use crate::window::Window;
 
+/// KERNEL: most tail calls in a run (`MAX_TAIL_CALL_CNT`, 6.18).
+pub(crate) const MAX_TAIL_CALLS: u32 = 33;
 /// How often `may_goto` goes on. KERNEL: `BPF_MAX_LOOPS`, 8 Mi (`Documentation/bpf/bpf_iterators`, 6.12).
 pub(crate) const MAY_GOTO_LOOPS: u64 = 8 << 20;
 /// Instructions of the budget that are counted down in one go. Then the abort flag is looked at: some tens of microseconds.
@@ -36,6 +39,8 @@ pub(crate) struct Machine {
     pub(crate) permissions: AtomicPtr<u8>,
     /// The run that compiled code was entered for.
     pub(crate) run: AtomicPtr<()>,
+    /// The program that compiled code went over to by a tail call; null while it is in the one it was entered for.
+    pub(crate) target: AtomicPtr<Successor>,
     /// What may still be counted down before the rest is looked at; in a register while code runs.
     pub(crate) slice: u64,
     /// How often `may_goto` may still go on in the present function.
@@ -48,6 +53,8 @@ pub(crate) struct Machine {
     pub(crate) helper: u32,
     /// The worker's number: the CPU a program sees.
     pub(crate) slot: u32,
+    /// Tail calls so far.
+    pub(crate) tail_calls: u32,
     pub(crate) r0: u64,
     pub(crate) arguments: [u64; 5],
     pub(crate) fault_address: u64,
@@ -70,6 +77,7 @@ macro_rules! offsets {
 offsets! {
     WINDOW: window, PERMISSIONS: permissions, SLICE: slice, LOOPS: loops, SAVED_RSP: saved_rsp, R0: r0, ARGUMENTS: arguments,
     FAULT_ADDRESS: fault_address, FAULT_INSN: fault_insn, FAULT_SIZE: fault_size, STATUS: status, DEPTH: depth, HELPER: helper,
+    TARGET: target, TAIL_CALLS: tail_calls,
 }
 
 const fn field_offset(offset: usize) -> i32 {
@@ -92,6 +100,7 @@ impl Machine {
             window: AtomicPtr::new(window),
             permissions: AtomicPtr::new(permissions.cast_mut()),
             run: AtomicPtr::default(),
+            target: AtomicPtr::default(),
             slice: 0,
             loops: 0,
             saved_rsp: 0,
@@ -99,6 +108,7 @@ impl Machine {
             depth: 0,
             helper: 0,
             slot,
+            tail_calls: 0,
             r0: 0,
             arguments: [0; 5],
             fault_address: 0,
@@ -116,6 +126,7 @@ impl Machine {
         self.loops = MAY_GOTO_LOOPS;
         self.status = status::RUNNING;
         self.depth = 0;
+        self.tail_calls = 0;
     }
 
     /// Pays for `insns` instructions from the slice; false if that is too small.

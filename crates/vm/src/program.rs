@@ -16,7 +16,7 @@ use twinbpf_object::{
 
 use crate::code::{self, Op};
 use crate::config::Guard;
-use crate::handles::FIRST_FUNCTION_HANDLE;
+use crate::handles::{FIRST_FUNCTION_HANDLE, Handles};
 use crate::helpers::{self, Helper};
 use crate::jit::{Compiled, Source};
 use crate::kfuncs::{self, HostFunctions};
@@ -36,6 +36,8 @@ pub struct VmProgram(pub(crate) Arc<Program>);
 pub(crate) struct Program {
     /// Its number in the vm, from 1.
     pub(crate) number: u32,
+    /// Tells the vm that it belongs to from others.
+    pub(crate) home: Arc<Handles>,
     /// For who keeps it while it runs.
     pub(crate) itself: Weak<Self>,
     pub(crate) name: String,
@@ -110,6 +112,7 @@ impl Program {
         let context_reach = context_reach(operations.get(..first).unwrap_or_default());
         Ok(Self {
             number: 0,
+            home: Arc::default(),
             itself: Weak::new(),
             name: linked.name.clone(),
             kind,
@@ -125,6 +128,12 @@ impl Program {
             lines: linked.lines.clone(),
             unavailable: linked.unavailable.clone(),
         })
+    }
+
+    /// Whether it belongs to the vm with these handles.
+    #[inline(always)]
+    pub(crate) fn is_of(&self, handles: &Arc<Handles>) -> bool {
+        Arc::ptr_eq(&self.home, handles)
     }
 
     /// Whether it is for entries of maps, which run it on packets that are sent to them.
@@ -182,6 +191,12 @@ impl Program {
     /// The program in machine code, if it was compiled.
     pub(crate) fn compiled(&self) -> Option<&Compiled> {
         self.compiled.as_ref()
+    }
+
+    /// Where its machine code begins; null if it was not compiled.
+    pub(crate) fn entry(&self) -> *mut u8 {
+        let compiled = self.compiled.as_ref();
+        compiled.map_or(std::ptr::null_mut(), Compiled::entry)
     }
 
     /// The maps that the program refers to.

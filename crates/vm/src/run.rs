@@ -14,8 +14,8 @@ use crate::context::{ContextView, PacketPointer};
 use crate::fault::FaultKind;
 use crate::handles::FIRST_FUNCTION_HANDLE;
 use crate::held::Held;
-use crate::machine::{MAY_GOTO_LOOPS, Machine};
-use crate::maps::LiveMap;
+use crate::machine::{MAX_TAIL_CALLS, MAY_GOTO_LOOPS, Machine};
+use crate::maps::{LiveMap, Successor};
 use crate::objects::Objects;
 pub(crate) use crate::packet::Packet;
 use crate::provenance::{Provenance, Tracked};
@@ -28,8 +28,6 @@ use crate::window::{Need, Window};
 pub(crate) const STACK_BYTES: u32 = 512;
 /// Most functions on the stack at a time.
 pub(crate) const MAX_FRAMES: usize = 8;
-/// KERNEL: most tail calls in a run (`MAX_TAIL_CALL_CNT`, 6.18).
-const MAX_TAIL_CALLS: u32 = 33;
 
 /// What `bpf_tail_call` answers when it did not happen.
 pub(crate) const NO_TAIL_CALL: u64 = 0_u64.wrapping_sub(2);
@@ -52,6 +50,8 @@ pub(crate) struct Run<'w> {
     pub(crate) kfuncs: &'w [Kfunc],
     /// The program itself; its type is known further up.
     pub(crate) program: &'w (dyn Any + Send + Sync),
+    /// How compiled code came to that program, if by a tail call.
+    pub(crate) target: Option<&'w Successor>,
     /// What kind of program runs.
     pub(crate) kind: ProgramKind,
     pub(crate) context: ContextView,
@@ -71,6 +71,8 @@ pub(crate) struct Standing {
     pub(crate) keep: Keep,
     /// Bytes of a type of the present program's object.
     pub(crate) type_bytes: TypeBytes,
+    /// Makes another program the present one.
+    pub(crate) switch: Switch,
     pub(crate) executor: Executor,
     /// The worker's number: the CPU a program sees.
     pub(crate) slot: u32,
@@ -78,7 +80,6 @@ pub(crate) struct Standing {
     pub(crate) stack: u32,
     pub(crate) abort: Arc<AtomicBool>,
     pub(crate) budget: u64,
-    pub(crate) tail_calls: u32,
     /// Whether the program gave the packet the key of a tunnel.
     pub(crate) has_tunnel: bool,
     /// Maps that the run looked up in maps of maps.
@@ -100,7 +101,6 @@ impl Standing {
     #[inline(always)]
     pub(crate) fn start(&mut self) {
         self.machine.start(self.budget);
-        self.tail_calls = 0;
     }
 
     /// At the end of a run, while its memory cannot go away yet.
@@ -144,6 +144,9 @@ pub(crate) type Keep = fn(&Run<'_>) -> Option<Arc<dyn Any + Send + Sync>>;
 
 /// Bytes of the type with this number in the object of the present program.
 pub(crate) type TypeBytes = fn(&Run<'_>, u32) -> Option<u32>;
+
+/// Makes a program that outlives the run the present one.
+pub(crate) type Switch = for<'a> fn(&mut Run<'a>, &'a (dyn Any + Send + Sync));
 
 /// What to run.
 #[derive(Debug, Clone, Copy)]
@@ -584,10 +587,10 @@ impl<'w> Run<'w> {
         let Some(program) = map.program_at(low_32(index)) else {
             return Ok(None);
         };
-        if self.tail_calls >= MAX_TAIL_CALLS {
+        if self.machine.tail_calls >= MAX_TAIL_CALLS {
             return Ok(None);
         }
-        self.tail_calls += 1;
+        self.machine.tail_calls += 1;
         self.charge(1)?;
         let provenance = match arguments.provenance {
             Some([context, ..]) => context,

@@ -10,7 +10,7 @@ use twinbpf_object::{Code, Diagnosis, Errno, Error, ErrorKind, MapSpec, Result};
 
 use crate::config::{Executor, VmConfig};
 use crate::kfuncs::{self, HostCall, HostClosure, HostFault, HostFunction, HostFunctions};
-use crate::maps::{Element, Surroundings as MapSurroundings, VmMap};
+use crate::maps::{Element, Successor, Surroundings as MapSurroundings, VmMap};
 use crate::objects::Objects;
 use crate::program::{Program, VmProgram};
 use crate::shared::Shared;
@@ -152,6 +152,7 @@ impl Vm {
         }
         let mut program = Program::new(program, maps, &self.0.host_functions)?;
         program.number = self.0.handles.next_program();
+        program.home = Arc::clone(&self.0.handles);
         if self.0.config.executor == Executor::Jit && cfg!(target_arch = "x86_64") {
             program.compile(self.0.config.guard)?;
         }
@@ -166,7 +167,7 @@ impl Vm {
     ///
     /// # Errors
     ///
-    /// `EINVAL` if this is no prog array, its programs have another type, or a flag other than 0 was given; `E2BIG` if the index is
+    /// `EINVAL` if this is no prog array, its programs have another type, or one of the two is of another vm; `E2BIG` if the index is
     /// out of range; `EPERM` if the map is read-only for callers.
     pub fn insert_program(
         &self,
@@ -174,12 +175,13 @@ impl Vm {
         key: &[u8],
         program: &VmProgram,
     ) -> std::result::Result<(), Errno> {
-        if !array.is_of(&self.0.handles) || !array.live().admits(program.kind()) {
+        let is_ours = program.0.is_of(&self.0.handles);
+        if !is_ours || !array.is_of(&self.0.handles) || !array.live().admits(program.kind()) {
             return Err(Errno::EINVAL);
         }
         let element = Element::Program {
             number: program.number(),
-            program: program.0.clone(),
+            target: Arc::new(Successor::new(program.0.entry(), program.0.clone())),
         };
         array.insert(key, element, 0)
     }

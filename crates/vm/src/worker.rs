@@ -8,7 +8,7 @@ use twinbpf_object::{Code, Diagnosis, Errno, Error, InsnIndex, Result};
 
 use crate::config::Executor;
 use crate::context::{BYTES, ContextLayout, ContextView, DataFields};
-use crate::execute::{enter, execute, keep, type_bytes};
+use crate::execute::{enter, execute, keep, switch, type_bytes};
 use crate::fault::{Ended, Fault, FaultKind};
 use crate::held::Held;
 use crate::machine::Machine;
@@ -88,13 +88,13 @@ impl Worker {
             enter,
             keep,
             type_bytes,
+            switch,
             executor: vm.config.executor,
             slot,
             random: vm.random_start(slot),
             stack: stack.start(),
             abort: Arc::default(),
             budget: vm.config.budget_insns,
-            tail_calls: 0,
             has_tunnel: false,
             looked_up: Vec::new(),
             held: Held::default(),
@@ -177,6 +177,12 @@ impl Worker {
         packet: Option<Packet>,
     ) -> std::result::Result<Outcome, Fault> {
         let program: &Program = &program.0;
+        // INVARIANT: only programs of this vm run on its workers. What their maps give up is buried in the vm's window, where
+        // this run is announced.
+        if !program.is_of(&self.vm.handles) {
+            let kind = FaultKind::Unsupported("a program of another vm");
+            return Err(self.fault(program, (0, kind)));
+        }
         let is_outermost = self.vm.window.enter(&self.runner);
         self.standing.start();
         let mut run = Run {
@@ -187,6 +193,7 @@ impl Worker {
             objects: &self.vm.objects,
             maps: program.maps(),
             kfuncs: program.kfuncs(),
+            target: None,
             kind: program.kind,
             program,
             context: ContextView {
@@ -247,6 +254,7 @@ impl Worker {
             objects: &self.vm.objects,
             maps: program.maps(),
             kfuncs: program.kfuncs(),
+            target: None,
             program,
             kind: program.kind,
             context: ContextView {

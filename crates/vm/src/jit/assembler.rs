@@ -423,6 +423,11 @@ impl Assembler {
         self.reg_digit(Bits::B32, &[0xff], 2, target);
     }
 
+    /// Jumps to the address in memory.
+    pub(super) fn jump_through(&mut self, mem: Mem) {
+        self.reg_mem(Bits::B32, &[0xff], Reg(4), mem);
+    }
+
     pub(super) fn call(&mut self, label: Label) {
         self.bytes.push(0xe8);
         self.displacement_to(label);

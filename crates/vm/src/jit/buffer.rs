@@ -55,7 +55,8 @@ impl CodeBuffer {
 
 impl Drop for CodeBuffer {
     fn drop(&mut self) {
-        // SAFETY: the range was mapped by `new`; a run borrows the program that owns this buffer, so no code of it is executing.
+        // SAFETY: the range was mapped by `new`; no code of it is executing: a run borrows the program that owns this buffer, or came to it by
+        // a tail call, and then the window keeps the program until the run is over.
         let result = unsafe { munmap(self.base.as_ptr().cast(), self.len) };
         debug_assert!(result.is_ok(), "unmapping our own range cannot be refused");
     }

@@ -15,12 +15,18 @@ use crate::maps::{ArrayLayout, MapLayout};
 impl Emitter<'_> {
     pub(super) fn call_helper(&mut self, at: usize, number: i32) -> Option<()> {
         if number == code::TAIL_CALL {
+            let array = self.map_in(Register::new(2)?);
+            if let Some(programs) = array.and_then(|(_, map)| map.programs)
+                && self.can_depart(at)
+            {
+                return self.tail_call(at, programs);
+            }
             self.call_back(Callback::TailCall);
             self.leave_if_told(at);
             self.clear_arguments();
             return Some(());
         }
-        let (index, array) = match (number, self.map_in_r1()) {
+        let (index, array) = match (number, self.map_in(Register::R1)) {
             (helpers::LOOKUP, Some((index, map))) if map.has_values => (Some(index), map.array),
             (helpers::UPDATE | helpers::DELETE, Some((index, _))) => (Some(index), None),
             _ => (None, None),
@@ -60,9 +66,9 @@ impl Emitter<'_> {
         self.clear_arguments();
     }
 
-    /// The map whose handle is in `r1`, if that is known, and its position.
-    fn map_in_r1(&self) -> Option<(usize, MapLayout)> {
-        let Fact::Number(number) = self.facts.of(Register::R1) else {
+    /// The map whose handle is in a register, if that is known, and its position.
+    fn map_in(&self, register: Register) -> Option<(usize, MapLayout)> {
+        let Fact::Number(number) = self.facts.of(register) else {
             return None;
         };
         let mut maps = self.source.maps.iter().copied().enumerate();

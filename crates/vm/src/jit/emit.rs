@@ -29,8 +29,9 @@ use super::runtime::Callback;
 use super::sites::{Site, Sites};
 use super::{Options, Source};
 use crate::code;
-use crate::machine::{MAY_GOTO_LOOPS, offset, status};
-use crate::run::{MAX_FRAMES, STACK_BYTES};
+use crate::machine::{MAX_TAIL_CALLS, MAY_GOTO_LOOPS, offset, status};
+use crate::maps::ProgramsLayout;
+use crate::run::{MAX_FRAMES, NO_TAIL_CALL, STACK_BYTES};
 
 /// The host register of each BPF register.
 const REGISTERS: [Reg; 11] = [RAX, RDI, RSI, RDX, RCX, R8, RBX, R13, R14, R15, RBP];
@@ -74,12 +75,15 @@ pub(super) fn emit(source: &Source<'_>, options: Options) -> Option<EmittedCode>
     let mut assembler = Assembler::default();
     let slots = operations.iter().map(|_| assembler.label()).collect();
     let (exit, leave, refill) = (assembler.label(), assembler.label(), assembler.label());
+    let depart = assembler.label();
     let mut emitter = Emitter {
         assembler,
         slots,
         exit,
         leave,
         refill,
+        depart,
+        departs: false,
         stubs: Vec::new(),
         sites: Vec::new(),
         source,
@@ -120,6 +124,7 @@ pub(super) fn emit(source: &Source<'_>, options: Options) -> Option<EmittedCode>
     emitter.leave();
     emitter.refill();
     emitter.exit();
+    emitter.depart();
     let entry = emitter.assembler.len();
     emitter.entry()?;
     let sites = Sites {
@@ -287,6 +292,10 @@ pub(super) struct Emitter<'p> {
     leave: Label,
     /// Asks for more budget.
     refill: Label,
+    /// Goes over to another program.
+    depart: Label,
+    /// Whether anything jumps there.
+    departs: bool,
     stubs: Vec<(Label, u32, Rare)>,
     pub(super) sites: Vec<Site>,
     pub(super) source: &'p Source<'p>,
@@ -366,17 +375,74 @@ impl Emitter<'_> {
         Some(())
     }
 
+    /// Puts another program in the place of this one, whose main function is at its end: all is given back to the host, and the other
+    /// program entered in its stead. The address of its `Successor` is in `rax`.
+    fn depart(&mut self) {
+        let loops = i32::try_from(MAY_GOTO_LOOPS).unwrap_or(i32::MAX);
+        if !self.departs {
+            self.assembler.bind(self.depart);
+            return;
+        }
+        let a = &mut self.assembler;
+        a.bind(self.depart);
+        a.store(Bits::B64, field(offset::TARGET), RAX);
+        a.store_imm(Bits::B64, field(offset::LOOPS), loops);
+        a.store(Bits::B64, field(offset::SLICE), BUDGET);
+        a.mov(Bits::B64, RSI, RBP);
+        a.mov(Bits::B64, RDX, RDI);
+        a.mov(Bits::B64, RDI, STATE);
+        self.give_back();
+        self.assembler.jump_through(Mem::Base(RAX, 0));
+    }
+
+    /// Goes over to the program at the index in `r3`, if there is one and not too many came before.
+    pub(super) fn tail_call(&mut self, at: usize, programs: ProgramsLayout) -> Option<()> {
+        let entries = i32::try_from(programs.entries).ok()?;
+        let most = i32::try_from(MAX_TAIL_CALLS).ok()?;
+        let absent = self.assembler.label();
+        self.forget_address();
+        let a = &mut self.assembler;
+        a.mov(Bits::B32, R11, RDX);
+        a.arith_imm(Arith::Cmp, Bits::B32, R11, entries);
+        a.jump_if(Cond::AboveOrEqual, absent);
+        a.shift_imm(Shift::Left, Bits::B64, R11, 3);
+        a.mov_imm(RAX, programs.table);
+        a.arith(Arith::Add, Bits::B64, R11, RAX);
+        a.load(Bits::B64, RAX, Mem::Base(R11, 0));
+        a.test(Bits::B64, RAX, RAX);
+        a.jump_if(Cond::Equal, absent);
+        a.arith_mem_imm(Arith::Cmp, Bits::B32, field(offset::TAIL_CALLS), most);
+        a.jump_if(Cond::AboveOrEqual, absent);
+        a.arith_mem_imm(Arith::Add, Bits::B32, field(offset::TAIL_CALLS), 1);
+        self.charge(at, 1)?;
+        self.departs = true;
+        self.assembler.jump(self.depart);
+        self.assembler.bind(absent);
+        self.assembler.mov_imm(RAX, NO_TAIL_CALL);
+        self.clear_arguments();
+        Some(())
+    }
+
+    /// Whether the function that `at` belongs to was entered by the host, so that another program can be entered instead.
+    pub(super) fn can_depart(&self, at: usize) -> bool {
+        at < self.main_end
+    }
+
     /// Gives the host its registers back and returns.
     fn exit(&mut self) {
         self.assembler.bind(self.exit);
         self.assembler
             .store(Bits::B64, field(offset::SLICE), BUDGET);
+        self.give_back();
+        self.assembler.ret();
+    }
+
+    fn give_back(&mut self) {
         for (place, reg) in self.saved() {
             self.assembler.load(Bits::B64, reg, place);
         }
         let bytes = frame_bytes(self.main_end);
         self.assembler.arith_imm(Arith::Add, Bits::B64, RSP, bytes);
-        self.assembler.ret();
     }
 
     /// The registers of the host that this code changes, and where on the stack they are kept.

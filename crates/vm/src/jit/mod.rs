@@ -72,6 +72,11 @@ impl Compiled {
         CompiledCode::new(code, guard).map(Self)
     }
 
+    /// Where it begins.
+    pub(crate) fn entry(&self) -> *mut u8 {
+        self.0.entry()
+    }
+
     /// Runs it with `context` in `r1`.
     ///
     /// # Errors

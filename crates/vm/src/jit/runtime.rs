@@ -4,6 +4,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr::NonNull;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use twinbpf_object::Errno;
@@ -13,8 +14,8 @@ use crate::config::Guard;
 use crate::fault::{Ended, FaultKind};
 use crate::helpers;
 use crate::machine::{Machine, status};
-use crate::maps::LiveMap;
-use crate::run::{Arguments, NO_TAIL_CALL, Returned, Run, access_fault};
+use crate::maps::{LiveMap, Successor};
+use crate::run::{Arguments, EndedIn, NO_TAIL_CALL, Returned, Run, access_fault};
 use crate::semantics::low_32;
 use crate::window::Need;
 
@@ -60,6 +61,11 @@ impl CompiledCode {
         })
     }
 
+    /// Where to begin, for tail calls of other code.
+    pub(super) fn entry(&self) -> *mut u8 {
+        self.entry.as_ptr()
+    }
+
     /// Runs the code.
     #[inline(always)]
     pub(super) fn enter(&self, run: &mut Run<'_>, context: u64) -> Result<u64, Ended> {
@@ -75,17 +81,36 @@ fn enter(entry: NonNull<u8>, run: &mut Run<'_>, context: u64) -> Result<u64, End
     // What is further out may be compiled code that called back.
     let saved_rsp = run.machine.saved_rsp;
     let outer = std::mem::replace(run.machine.run.get_mut(), address);
+    let target = run
+        .target
+        .map_or(std::ptr::null_mut(), |it| std::ptr::from_ref(it).cast_mut());
+    let outer_target = std::mem::replace(run.machine.target.get_mut(), target);
     // SAFETY: `entry` is where what the emitter wrote begins (invariant of `CompiledCode`), whose prologue follows this
     // signature, in memory that lives as long as the `CompiledCode` that `enter` borrows.
     let entry = unsafe { std::mem::transmute::<NonNull<u8>, Entry>(entry) };
     let result = entry(&raw mut run.machine, frame, context);
     run.machine.saved_rsp = saved_rsp;
     *run.machine.run.get_mut() = outer;
+    let target = std::mem::replace(run.machine.target.get_mut(), outer_target);
     if run.machine.status == status::RUNNING {
         return Ok(result);
     }
     run.machine.depth = depth;
-    Err((run.machine.fault_insn as usize, fault_kind(run)))
+    let ended = (run.machine.fault_insn as usize, fault_kind(run));
+    name_program(run, target, ended.0);
+    Err(ended)
+}
+
+/// Notes in which program compiled code ended abnormally, if it went over to another one.
+#[cold]
+fn name_program(run: &mut Run<'_>, target: *mut Successor, at: usize) {
+    // SAFETY: null, or what compiled code took from a prog array during this run, which therefore lives until the run is over
+    // (invariant of `Holder`).
+    if let Some(target) = unsafe { target.as_ref() } {
+        let ended_in = run.ended_in.get_or_insert(EndedIn { program: None, at });
+        let name = || Arc::clone(&target.program);
+        ended_in.program.get_or_insert_with(name);
+    }
 }
 
 /// What ended a run of compiled code. From here on it stands as before.
@@ -302,12 +327,29 @@ fn call_back(
     // SAFETY: `enter` made it of the `&mut Run` that it holds and does not use while compiled code runs. The lifetime is that
     // of the borrow, which is alive.
     let run = unsafe { &mut *run.cast::<Run<'_>>() };
+    let target = run.machine.target.load(Ordering::Relaxed);
+    if target.cast_const() != run.target.map_or(std::ptr::null(), std::ptr::from_ref) {
+        follow(run, target);
+    }
     let outcome = catch_unwind(AssertUnwindSafe(|| body(run)));
     match outcome {
         Ok(Ok(value)) => value,
         Ok(Err(kind)) => end(run, kind),
         Err(_) => end(run, FaultKind::Panicked),
     }
+}
+
+/// Makes the program that compiled code went over to the present one.
+#[cold]
+fn follow(run: &mut Run<'_>, target: *mut Successor) {
+    // SAFETY: null, or what compiled code took from a prog array during this run. The map belongs to the vm in which the program
+    // runs, so what it gives up lives until the run is over (invariants of `Holder` and of `Worker::execute`), as do the run's
+    // other borrows.
+    let target = unsafe { target.as_ref() };
+    if let Some(target) = target {
+        (run.switch)(run, &*target.program);
+    }
+    run.target = target;
 }
 
 #[cold]

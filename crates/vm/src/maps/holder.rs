@@ -5,6 +5,7 @@
 
 use std::any::Any;
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicPtr, Ordering};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use twinbpf_object::abi::MapFlags;
@@ -14,17 +15,35 @@ use twinbpf_shm::SharedBytes;
 use super::array::next_index;
 use super::key::Copied;
 use super::kind::{Behaviour, Source, Writer};
-use super::{ANY, EXIST, LiveMap, NOEXIST};
+use super::table::zeroed;
+use super::{ANY, EXIST, LiveMap, NOEXIST, ProgramsLayout};
+use crate::window::Window;
 
 /// Something a map can hold.
 #[derive(Debug, Clone)]
 pub(crate) enum Element {
     Map(LiveMap),
-    /// A program; its type is known further up.
-    Program {
-        number: u32,
-        program: Arc<dyn Any + Send + Sync>,
-    },
+    Program { number: u32, target: Arc<Successor> },
+}
+
+/// A program that can be called in another's place, as compiled code finds it.
+#[repr(C)]
+#[derive(Debug)]
+pub(crate) struct Successor {
+    /// Where its machine code begins. First, because compiled code jumps through this address.
+    entry: AtomicPtr<u8>,
+    /// The program; its type is known further up.
+    pub(crate) program: Arc<dyn Any + Send + Sync>,
+}
+
+impl Successor {
+    /// `entry`: null if the program is not compiled.
+    pub(crate) fn new(entry: *mut u8, program: Arc<dyn Any + Send + Sync>) -> Self {
+        Self {
+            entry: AtomicPtr::new(entry),
+            program,
+        }
+    }
 }
 
 impl Element {
@@ -45,17 +64,42 @@ pub(super) struct Holder {
     /// The kind that all programs inside and around have.
     program_kind: OnceLock<ProgramKind>,
     elements: RwLock<BTreeMap<Box<[u8]>, Element>>,
+    /// For compiled code: the target at each index, or null. Empty unless programs are inside.
+    ///
+    /// INVARIANT: what is pointed to is among the elements, or was taken out of them and is buried in the window, so that it lives
+    /// as long as a run that can have found it. Only compiled programs are pointed to; a vm compiles all programs or none.
+    targets: Box<[AtomicPtr<Successor>]>,
+    window: Arc<Window>,
 }
 
 impl Holder {
-    pub(super) fn new(spec: &MapSpec, template: Option<MapSpec>) -> Self {
-        Self {
+    pub(super) fn new(
+        window: &Arc<Window>,
+        spec: &MapSpec,
+        template: Option<MapSpec>,
+    ) -> Result<Self, Errno> {
+        let targets = match template {
+            None => usize::try_from(spec.max_entries).map_err(|_| Errno::ENOMEM)?,
+            Some(_) => 0,
+        };
+        Ok(Self {
             max_entries: spec.max_entries,
             is_by_index: spec.kind != MapKind::HashOfMaps,
             template,
             program_kind: OnceLock::new(),
             elements: RwLock::default(),
-        }
+            targets: zeroed(targets)?,
+            window: Arc::clone(window),
+        })
+    }
+
+    /// Where compiled code finds the programs; `None` if there are none inside, or too many for it.
+    pub(super) fn layout(&self) -> Option<ProgramsLayout> {
+        let entries = u32::try_from(self.targets.len()).ok()?;
+        (entries > 0 && i32::try_from(entries).is_ok()).then(|| ProgramsLayout {
+            table: self.targets.as_ptr().addr() as u64,
+            entries,
+        })
     }
 
     /// KERNEL: the first program that is put in, or that uses the map, decides the kind of all others (6.18).
@@ -88,16 +132,54 @@ impl Holder {
             (false, _) if is_full => return Err(Errno::E2BIG),
             _ => {}
         }
+        self.point_to(key, &element);
         let replaced = elements.insert(key.into(), element);
         // Dropping the last holder of a map may take this lock elsewhere.
         drop(elements);
-        drop(replaced);
+        replaced.into_iter().for_each(|element| self.bury(element));
         Ok(())
     }
 
     pub(super) fn clear(&self) {
-        let elements = std::mem::take(&mut *self.write());
+        let mut elements = self.write();
+        for key in elements.keys() {
+            self.point_nowhere(key);
+        }
+        let taken = std::mem::take(&mut *elements);
         drop(elements);
+        taken.into_values().for_each(|element| self.bury(element));
+    }
+
+    /// Lets compiled code find a program from now on.
+    fn point_to(&self, key: &[u8], element: &Element) {
+        let (Element::Program { target, .. }, Some(place)) = (element, self.place(key)) else {
+            return;
+        };
+        let is_compiled = !target.entry.load(Ordering::Relaxed).is_null();
+        let pointer = match is_compiled {
+            true => Arc::as_ptr(target).cast_mut(),
+            false => std::ptr::null_mut(),
+        };
+        place.store(pointer, Ordering::Release);
+    }
+
+    fn point_nowhere(&self, key: &[u8]) {
+        if let Some(place) = self.place(key) {
+            place.store(std::ptr::null_mut(), Ordering::Release);
+        }
+    }
+
+    fn place(&self, key: &[u8]) -> Option<&AtomicPtr<Successor>> {
+        let index = super::array::index(key).ok()?;
+        self.targets.get(index as usize)
+    }
+
+    /// Gives up an element that is not pointed to any more.
+    fn bury(&self, element: Element) {
+        match element {
+            Element::Program { target, .. } => self.window.drop_when_unused(target),
+            Element::Map(map) => drop(map),
+        }
     }
 
     fn check_index(&self, key: &[u8]) -> Result<(), Errno> {
@@ -155,8 +237,12 @@ impl Behaviour for Holder {
 
     fn delete(&self, key: &[u8]) -> Result<(), Errno> {
         self.check_index(key)?;
-        let removed = self.write().remove(key);
-        removed.map(drop).ok_or(Errno::ENOENT)
+        let mut elements = self.write();
+        let removed = elements.remove(key).ok_or(Errno::ENOENT)?;
+        self.point_nowhere(key);
+        drop(elements);
+        self.bury(removed);
+        Ok(())
     }
 
     fn next_key(&self, key: Option<&[u8]>, next: &mut [u8]) -> Result<(), Errno> {

@@ -46,7 +46,7 @@ use trie::Trie;
 use user_ring::UserRing;
 
 pub(crate) use events::Events;
-pub(crate) use holder::Element;
+pub(crate) use holder::{Element, Successor};
 pub(crate) use kind::Source;
 pub(crate) use ring::{Record, Ring};
 
@@ -103,6 +103,16 @@ pub(crate) struct MapLayout {
     pub(crate) has_values: bool,
     /// Where its values are, if it is a plain array: programs can find them on their own.
     pub(crate) array: Option<ArrayLayout>,
+    /// Where compiled code finds its programs, if it is a prog array.
+    pub(crate) programs: Option<ProgramsLayout>,
+}
+
+/// Where a prog array keeps what tail calls of compiled code need.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ProgramsLayout {
+    /// The host's address of the first pointer to a [`Successor`]; null pointers stand for absent programs.
+    pub(crate) table: u64,
+    pub(crate) entries: u32,
 }
 
 /// Where the values of an array are.
@@ -466,6 +476,10 @@ impl LiveMap {
                 Storage::Array(array) => array.layout(),
                 _ => None,
             },
+            programs: match &self.0.storage {
+                Storage::Holder(holder) => holder.layout(),
+                _ => None,
+            },
         }
     }
 
@@ -526,7 +540,7 @@ impl LiveMap {
             return None;
         };
         match holder.get(&index.to_ne_bytes())? {
-            Element::Program { program, .. } => Some(program),
+            Element::Program { target, .. } => Some(Arc::clone(&target.program)),
             Element::Map(_) => None,
         }
     }
@@ -724,10 +738,10 @@ fn storage(around: &Surroundings<'_>, spec: &MapSpec) -> Result<Storage, Errno> 
         MapKind::PerCpuHash => hash(cpus, false),
         MapKind::LruHash => hash(1, true),
         MapKind::LruPerCpuHash => hash(cpus, true),
-        MapKind::ProgArray => Ok(Storage::Holder(Holder::new(spec, None))),
+        MapKind::ProgArray => Holder::new(window, spec, None).map(Storage::Holder),
         MapKind::ArrayOfMaps | MapKind::HashOfMaps => {
             let template = around.template.clone().ok_or(Errno::EINVAL)?;
-            Ok(Storage::Holder(Holder::new(spec, Some(template))))
+            Holder::new(window, spec, Some(template)).map(Storage::Holder)
         }
         MapKind::RingBuf => Ring::new(window, spec).map(Storage::Ring),
         MapKind::UserRingBuf => UserRing::new(window, spec).map(Storage::UserRing),

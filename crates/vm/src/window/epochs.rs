@@ -14,6 +14,7 @@
 //! Runs are many and burials few, so the burier pays: where the host has `membarrier(2)`, its barrier makes every running
 //! thread of the process pass a fence, and the one in `enter` only has to keep the compiler from reordering.
 
+use std::any::Any;
 use std::sync::atomic::{AtomicU64, Ordering, compiler_fence, fence};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
@@ -41,7 +42,11 @@ pub(crate) struct Epochs {
 struct State {
     runners: Vec<Arc<Runner>>,
     graves: Vec<(u64, Grave)>,
+    things: Vec<(u64, Thing)>,
 }
+
+/// Something on the host's side that runs may still use: it is dropped when none can.
+pub(crate) type Thing = Arc<dyn Any + Send + Sync>;
 
 /// A worker's announcement: 0 while idle, else the number under which its outermost run started.
 #[derive(Debug, Default)]
@@ -102,14 +107,20 @@ impl Epochs {
         self.state().graves.push((number, grave));
     }
 
-    /// Takes out every range that no run can reach any more.
-    pub(crate) fn reclaim(&self) -> Vec<Grave> {
+    /// Buries a thing that runs which start from now on do not find any more.
+    pub(crate) fn bury_thing(&self, thing: Thing) {
+        let number = self.current.fetch_add(1, Ordering::SeqCst) + 1;
+        self.state().things.push((number, thing));
+    }
+
+    /// Takes out everything that no run can reach any more.
+    pub(crate) fn reclaim(&self) -> (Vec<Grave>, Vec<Thing>) {
         let mut state = self.state();
-        if state.graves.is_empty() {
-            return Vec::new();
+        if state.graves.is_empty() && state.things.is_empty() {
+            return Default::default();
         }
         if !self.barrier() {
-            return Vec::new();
+            return Default::default();
         }
         let oldest = state
             .runners
@@ -117,12 +128,8 @@ impl Epochs {
             .map(|runner| runner.since.load(Ordering::Acquire))
             .filter(|since| *since != 0)
             .min();
-        let (done, waiting): (Vec<_>, Vec<_>) = state
-            .graves
-            .drain(..)
-            .partition(|(number, _)| oldest.is_none_or(|oldest| oldest >= *number));
-        state.graves = waiting;
-        done.into_iter().map(|(_, grave)| grave).collect()
+        let graves = done_by(oldest, &mut state.graves);
+        (graves, done_by(oldest, &mut state.things))
     }
 
     /// Between taking permissions away and looking who runs; false if the host refused, and then nothing is known.
@@ -135,6 +142,12 @@ impl Epochs {
         // A panic while the lock is held leaves lists that are still lists; going on is right.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Takes out what was buried before every run that is on since `oldest`.
+fn done_by<T>(oldest: Option<u64>, buried: &mut Vec<(u64, T)>) -> Vec<T> {
+    let is_done = |(number, _): &mut (u64, T)| oldest.is_none_or(|oldest| oldest >= *number);
+    buried.extract_if(.., is_done).map(|(_, it)| it).collect()
 }
 
 /// Whether the host has barriers for all threads of this process, which has to say once that it wants them.
@@ -164,9 +177,9 @@ mod tests {
         assert!(!early.enter(&epochs));
         epochs.bury(grave);
         late.enter(&epochs);
-        assert_eq!(epochs.reclaim(), []);
+        assert_eq!(epochs.reclaim().0, []);
         early.leave();
-        assert_eq!(epochs.reclaim(), [grave]);
-        assert_eq!(epochs.reclaim(), []);
+        assert_eq!(epochs.reclaim().0, [grave]);
+        assert_eq!(epochs.reclaim().0, []);
     }
 }

@@ -22,7 +22,7 @@ use epochs::{Epochs, Grave};
 use reservation::{Mapping, Reservation};
 use space::{PAGE_BYTES, Space};
 
-pub(crate) use epochs::Runner;
+pub(crate) use epochs::{Runner, Thing};
 
 /// The first bytes are never mapped: a null pointer plus a displacement ends here.
 pub(crate) const FIRST_ADDRESS: u64 = 1 << 16;
@@ -216,6 +216,12 @@ impl Window {
         self.empty_graves();
     }
 
+    /// Drops a thing once no run can use it any more. Runs that start from now on must not find it.
+    pub(crate) fn drop_when_unused(&self, thing: Thing) {
+        self.epochs.bury_thing(thing);
+        self.empty_graves();
+    }
+
     /// Announces a run; whether it is the outermost one.
     pub(crate) fn enter(&self, runner: &Runner) -> bool {
         runner.enter(&self.epochs)
@@ -261,7 +267,8 @@ impl Window {
 
     /// Unmaps what no run can reach any more and makes it allocatable again.
     fn empty_graves(&self) {
-        for Grave { start, len } in self.epochs.reclaim() {
+        let (graves, things) = self.epochs.reclaim();
+        for Grave { start, len } in graves {
             let unmapped =
                 to_usize(start).and_then(|at| self.reservation.unmap(at, to_usize(len)?));
             // Pages that could not be taken away stay mapped and unpermitted; reusing their addresses would hand out old bytes.
@@ -269,6 +276,8 @@ impl Window {
                 self.space().give_back(start, len);
             }
         }
+        // A program takes its maps along, which come back here: no lock is held.
+        drop(things);
     }
 
     fn space(&self) -> MutexGuard<'_, Space> {

@@ -12,5 +12,6 @@ mod random_maps;
 mod sandbox;
 mod socket;
 mod support;
+mod tail_calls;
 mod test_run;
 mod timers;
