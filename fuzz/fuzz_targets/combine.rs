@@ -11,7 +11,6 @@ use twinbpf_object::spec::ByteOrder;
 const OTHER: &[u8] = include_bytes!("../../testdata/bpf/parts_rest.bpf.o");
 
 fuzz_target!(|bytes: &[u8]| {
-    let input = |name, bytes| Input { name, bytes };
     if let Ok(alone) = combine(&[input("alone", bytes)]) {
         let _either_is_fine = Object::parse(&alone.bytes);
         let again = combine(&[input("again", &alone.bytes)]).expect("what was written is sound");
@@ -27,6 +26,10 @@ fuzz_target!(|bytes: &[u8]| {
         round_trip(bytes, order);
     }
 });
+
+fn input<'data>(name: &'data str, bytes: &'data [u8]) -> Input<'data> {
+    Input { name, bytes }
+}
 
 /// Types that can be read can be written, and are the same when read again.
 fn round_trip(bytes: &[u8], order: ByteOrder) {
