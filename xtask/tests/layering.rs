@@ -402,7 +402,7 @@ const MODULES: &[(&str, &[Row])] = &[
             ("typed", &[]),
             ("output", &["error_document"]),
             ("btf_file", &["object_file"]),
-            ("btf", &["btf_file", "exit", "output"]),
+            ("btf", &["btf_file", "exit", "object_file", "output"]),
             ("choice", &[]),
             ("target_choice", &["btf_file", "object_file"]),
             ("program_types", &["choice", "output"]),

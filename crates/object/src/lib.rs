@@ -32,6 +32,6 @@ pub use elf::read_without_debugging;
 pub use hook::Hook;
 pub use insn::{Insn, InsnIndex};
 pub use link::{Hole, HoleKind, Linked, LinkedProgram, Target, link, link_each};
-pub use parse::read_types;
+pub use parse::{read_types, read_types_on};
 pub use spec::{MapIndex, MapSpec, Object, ProgramSpec};
 pub use test_run::{TestInput, TestOutput};

@@ -11,7 +11,7 @@ use std::process::{Command, ExitCode};
 
 use twinbpf_object::Object;
 use twinbpf_object::btf::print::{c_header, layout};
-use twinbpf_object::btf::{Btf, Type, TypeId};
+use twinbpf_object::btf::{Btf, BtfBuilder, Composite, Member, Tag, Type, TypeId};
 use twinbpf_object::spec::ByteOrder;
 use twinbpf_trials::{Case, Need};
 
@@ -27,6 +27,7 @@ fn main() -> ExitCode {
             &[Need::Clang],
             the_types_of_objects_compile_to_their_own_layouts,
         ),
+        Case::new("remarks_become_attributes", &[], remarks_become_attributes),
     ])
 }
 
@@ -52,6 +53,43 @@ fn the_types_of_objects_compile_to_their_own_layouts() {
         }
     }
     assert!(compared > 50, "{compared}");
+}
+
+fn remarks_become_attributes() {
+    let mut builder = BtfBuilder::new();
+    let name = builder.name("list");
+    let member = Member {
+        name: builder.name("head"),
+        target: builder.add_integer("unsigned int", 4),
+        offset_bits: 0,
+        bitfield: None,
+    };
+    let list = builder.add(Type::Struct(Composite {
+        name,
+        size: 4,
+        members: vec![member],
+        has_bitfields: false,
+    }));
+    for (text, component, is_attribute) in [
+        ("contains:\"it\"", Some(0), false),
+        ("preserve_static_offset", None, true),
+        ("not; one", None, true),
+    ] {
+        let tag = Tag {
+            text: builder.name(text),
+            target: list,
+            is_attribute,
+        };
+        builder.add(Type::DeclTag { tag, component });
+    }
+    let bytes = builder.encode(ByteOrder::Little).unwrap();
+    let header = c_header(&Btf::parse(&bytes, ByteOrder::Little).unwrap(), &[]).unwrap();
+    for part in [
+        "\tunsigned int head __attribute__((btf_decl_tag(\"contains:\\\"it\\\"\")));\n",
+        "} __attribute__((preserve_static_offset)) __attribute__((btf_decl_tag(\"not; one\")));\n",
+    ] {
+        assert!(header.contains(part), "{part} is not in\n{header}");
+    }
 }
 
 /// Prints all types, compiles them with a variable for each struct, and compares every struct with what clang says about it.
@@ -81,8 +119,9 @@ fn compile_and_compare(btf: &Btf, name: &str) -> usize {
     let compiled: HashMap<String, TypeId> = self::structs(&again).into_iter().collect();
     let mut wrong = Vec::new();
     for (word_and_name, id) in &structs {
-        let expected = Some(places(btf, *id));
-        let found = compiled.get(word_and_name).map(|id| places(&again, *id));
+        let known = |btf: &Btf, id: TypeId| (places(btf, id), remarks(btf, id));
+        let expected = Some(known(btf, *id));
+        let found = compiled.get(word_and_name).map(|id| known(&again, *id));
         if found != expected {
             wrong.push(format!("{word_and_name}: {found:?}, not {expected:?}"));
         }
@@ -111,6 +150,32 @@ fn structs(btf: &Btf) -> Vec<(String, TypeId)> {
     }
     found.retain(|(_, id)| times.get(btf.name_of(*id)) == Some(&1));
     found
+}
+
+/// The remarks on a struct, on its members and on what these point to.
+fn remarks(btf: &Btf, id: TypeId) -> Vec<(String, String)> {
+    let Some(Type::Struct(whole) | Type::Union(whole)) = btf.get(id) else {
+        return Vec::new();
+    };
+    let name_of = |member: usize| btf.text(whole.members[member].name).to_owned();
+    let mut remarks = Vec::new();
+    for (_, found) in btf.iter() {
+        if let Type::DeclTag { tag, component } = found
+            && tag.target == id
+        {
+            let member = component.map(|member| name_of(usize::try_from(member).unwrap()));
+            remarks.push((member.unwrap_or_default(), btf.text(tag.text).to_owned()));
+        }
+    }
+    for (position, member) in whole.members.iter().enumerate() {
+        if let Some(Type::Pointer(target)) = btf.get(member.target)
+            && let Some(Type::TypeTag(tag)) = btf.get(*target)
+        {
+            remarks.push((name_of(position), btf.text(tag.text).to_owned()));
+        }
+    }
+    remarks.sort();
+    remarks
 }
 
 /// Size, and name, offset and length of each member; bytes that only fill are left out.

@@ -93,13 +93,13 @@ pub use twinbpf_kernel::{
 };
 pub use twinbpf_object::hook::{self, Hook};
 pub use twinbpf_object::link::{link, link_each};
-pub use twinbpf_object::read_types;
 pub use twinbpf_object::target::{Parameter, Prototype};
 pub use twinbpf_object::{
     AttachKind, Code, Diagnosis, Errno, Error, ErrorKind, Insn, InsnIndex, Linked, LinkedProgram,
     MapKind, MapSpec, Object, ProgramKind, ProgramSpec, Result, Target, TestInput, TestOutput, abi,
     btf, combine, core, diagnosis, insn, map_rules, spec, value,
 };
+pub use twinbpf_object::{read_types, read_types_on};
 pub use twinbpf_verify as verify;
 pub use twinbpf_vm::capture::{Capture, Direction, PacketKind, Vlan};
 pub use twinbpf_vm::hooks::point::{HookData, HookField, HookPoint, HookRunner};

@@ -1,4 +1,4 @@
-//! `twinbpf btf dump`: types as lines, as JSON, as C, or as members and holes.
+//! `twinbpf btf dump`: types as lines, as JSON, as C or Rust, or as members and holes.
 //!
 //! Lines and JSON have the form and the field names of `bpftool btf dump`, which scripts know.
 
@@ -8,12 +8,13 @@ use std::sync::Arc;
 
 use clap::{Args, Subcommand, ValueEnum};
 use serde::Serialize;
-use twinbpf::btf::{Btf, Type, TypeId, print};
+use twinbpf::btf::print::{self, RustTraits};
+use twinbpf::btf::{Btf, Type, TypeId};
 use twinbpf::{Code, Diagnosis, Error, ErrorKind};
 
-use crate::btf_file;
 use crate::exit::Exit;
 use crate::output::{Failure, Output};
+use crate::{btf_file, object_file};
 
 mod layout;
 mod row;
@@ -52,6 +53,18 @@ pub(crate) struct DumpArgs {
     #[arg(long = "type", value_name = "NAME")]
     names: Vec<String>,
 
+    /// Only what the keys, values and variables of an object consist of
+    #[arg(long, conflicts_with = "kernel")]
+    maps: bool,
+
+    /// The types that those in the file continue; for modules in /sys/kernel/btf the kernel's
+    #[arg(long, value_name = "FILE", conflicts_with = "kernel")]
+    base: Option<PathBuf>,
+
+    /// Rust without what typed maps ask for, and without any other crate
+    #[arg(long)]
+    bare: bool,
+
     /// Print one JSON document
     #[arg(long)]
     pub(crate) json: bool,
@@ -64,6 +77,8 @@ enum Format {
     Raw,
     /// A header that clang compiles for BPF to the same layouts
     C,
+    /// A module with the same layouts, ready for typed maps
+    Rust,
     /// Structs with the place of each member, and what is unused
     Layout,
 }
@@ -81,32 +96,46 @@ struct RawDocument<'a> {
 }
 
 #[derive(Debug, Serialize)]
-struct HeaderDocument<'a> {
+struct TextDocument<'a> {
     text: &'a str,
 }
 
 fn dump(args: &DumpArgs, output: &Output) -> Result<Exit, Failure> {
     let path = args.file.as_deref().filter(|_| !args.kernel);
     let path = path.unwrap_or_else(|| Path::new(KERNEL));
-    let btf: Arc<Btf> = btf_file::read(path)?;
+    let btf: Arc<Btf> = btf_file::read_on(path, args.base.as_deref())?;
     let in_file = |error: Error| error.in_file(path.display().to_string());
-    let roots = roots(&btf, &args.names).map_err(in_file)?;
+    let mut roots = roots(&btf, &args.names).map_err(in_file)?;
+    if args.maps {
+        roots.extend(types_of_maps(path)?);
+    }
     match args.format {
-        Format::C => {
-            let text = print::c_header(&btf, &roots).map_err(in_file)?;
-            match output.wants_json() {
-                true => output.document(&HeaderDocument { text: &text })?,
-                false => output.data(text.trim_end())?,
-            }
+        Format::C => dump_text(&print::c_header(&btf, &roots).map_err(in_file)?, output)?,
+        Format::Rust => {
+            let traits = match args.bare {
+                true => RustTraits::None,
+                false => RustTraits::Zerocopy,
+            };
+            dump_text(
+                &print::rust_types(&btf, &roots, traits).map_err(in_file)?,
+                output,
+            )?;
         }
         Format::Raw => dump_raw(&btf, &reached(&btf, &roots), output)?,
         Format::Layout => {
             let all = || btf.iter().map(|(id, _)| id).collect();
-            let ids = if args.names.is_empty() { all() } else { roots };
+            let ids = if roots.is_empty() { all() } else { roots };
             layout::dump(&btf, &ids, output)?;
         }
     }
     Ok(Exit::Done)
+}
+
+fn dump_text(text: &str, output: &Output) -> Result<(), Failure> {
+    match output.wants_json() {
+        true => output.document(&TextDocument { text }),
+        false => output.data(text.trim_end()),
+    }
 }
 
 fn dump_raw(btf: &Btf, ids: &BTreeSet<TypeId>, output: &Output) -> Result<(), Failure> {
@@ -120,11 +149,30 @@ fn dump_raw(btf: &Btf, ids: &BTreeSet<TypeId>, output: &Output) -> Result<(), Fa
     output.data(&lines.join("\n"))
 }
 
+/// Keys, values and variables of an object. The numbers are those of its types, which are read once more here.
+fn types_of_maps(path: &Path) -> Result<Vec<TypeId>, Error> {
+    let object = object_file::read(path)?;
+    let types = object
+        .maps
+        .iter()
+        .flat_map(|map| [map.types.key, map.types.value]);
+    let types: BTreeSet<TypeId> = types.filter(|id| *id != TypeId::VOID).collect();
+    if types.is_empty() {
+        let message = "no map of the object says what its keys and values are";
+        let error = Diagnosis::new(Code::BTF_MISSING, message).kind(ErrorKind::NotFound);
+        return Err(Error::from(error).in_file(path.display().to_string()));
+    }
+    Ok(types.into_iter().collect())
+}
+
 /// The types with these names; none if no name is given.
 fn roots(btf: &Btf, names: &[String]) -> Result<Vec<TypeId>, Error> {
     let mut roots = Vec::new();
     for name in names {
-        let found: Vec<TypeId> = btf.named(name).collect();
+        let mut found: Vec<TypeId> = btf.named(name).collect();
+        if let (true, Some(base)) = (found.is_empty(), btf.base()) {
+            found = base.named(name).collect();
+        }
         if found.is_empty() {
             let message = format!("there is no type called `{name}`");
             return Err(Diagnosis::new(Code::BTF_MISSING, message)

@@ -6,10 +6,14 @@ use twinbpf_trials::Case;
 use crate::support::{User, Workshop};
 
 pub(crate) fn cases() -> Vec<Case> {
-    let cases: [(&str, fn()); 2] = [
+    let cases: [(&str, fn()); 3] = [
         (
             "types_are_printed_as_json_c_and_layout",
             types_are_printed_as_json_c_and_layout,
+        ),
+        (
+            "what_maps_hold_is_printed_as_rust",
+            what_maps_hold_is_printed_as_rust,
         ),
         (
             "a_type_that_is_not_there_is_not_found",
@@ -63,6 +67,25 @@ fn types_are_printed_as_json_c_and_layout() {
     }
     let document = dump(&["--format", "layout", "--json"]).last_document();
     assert_eq!(document["structs"][0]["unused_bits"], json!(56));
+}
+
+fn what_maps_hold_is_printed_as_rust() {
+    let workshop = Workshop::new(User::Myself);
+    workshop.put_fixture("flows.bpf.o");
+    let dump = |more: &[&str]| {
+        let all = [&["btf", "dump", "flows.bpf.o", "--maps"], more].concat();
+        let answer = workshop.run(&all);
+        assert_eq!(answer.status, Some(0), "{answer:?}");
+        answer.stdout
+    };
+    let text = dump(&["--format", "rust"]);
+    assert_eq!(
+        text,
+        include_str!("../../../twinbpf/tests/generated/flows.rs")
+    );
+    let bare = dump(&["--format", "rust", "--bare"]);
+    assert!(!bare.contains("zerocopy") && bare.contains("pub struct flow_key"));
+    assert!(!dump(&["--format", "layout"]).contains("__sk_buff"));
 }
 
 fn a_type_that_is_not_there_is_not_found() {

@@ -12,7 +12,7 @@ use std::ops::Range;
 use super::malformed;
 use crate::bytes::ByteOrder;
 use crate::bytes::{u16_at, u32_at};
-use crate::diagnosis::Result;
+use crate::diagnosis::{Code, Diagnosis, Result};
 
 /// Where everything is, claimed and not yet checked.
 pub(super) struct Header {
@@ -99,10 +99,11 @@ impl Header {
             return Ok(found);
         }
         if (strings.first() != Some(&0) && !is_split) || strings.last() != Some(&0) {
-            return Err(malformed(
-                start,
-                "BTF strings must start and end with a NUL",
-            ));
+            let message = "BTF strings must start and end with a NUL";
+            return Err(Diagnosis::new(Code::BTF_MALFORMED, message)
+                .at(".BTF", start)
+                .help("types of a kernel's module continue the kernel's and cannot be read alone")
+                .into());
         }
         Ok(found)
     }

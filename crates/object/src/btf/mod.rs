@@ -150,6 +150,20 @@ impl Btf {
         })
     }
 
+    /// Its types and those of its base with their numbers, void first; what is damaged shows as void.
+    pub fn iter_all(&self) -> impl Iterator<Item = (TypeId, &Type)> {
+        let base = self.base.iter().flat_map(|base| {
+            let end = u32::try_from(base.len()).unwrap_or(u32::MAX);
+            (0..end).map(|number| {
+                (
+                    TypeId(number),
+                    base.get(TypeId(number)).unwrap_or(&Type::Void),
+                )
+            })
+        });
+        base.chain(self.iter())
+    }
+
     /// What these types continue, if they do.
     pub fn base(&self) -> Option<&Arc<Self>> {
         self.base.as_ref()

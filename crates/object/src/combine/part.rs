@@ -81,15 +81,17 @@ impl<'data> Part<'data> {
     }
 }
 
-/// Whether the result has this section: what programs are made of, and nothing for debuggers.
+/// Whether the result has this section: what programs are made of, and nothing for debuggers. What is written anew is left
+/// out whatever its flags say, or there would be two of it.
 pub(super) fn is_kept(section: &Section<'_>) -> bool {
+    let name = section.name;
+    if LEFT_OUT.contains(&name) {
+        return false;
+    }
     match section.kind {
         SectionKind::ZeroFilled => true,
         SectionKind::Content if section.is_executable => !section.data.is_empty(),
-        SectionKind::Content => {
-            let name = section.name;
-            !name.starts_with(".debug_") && !LEFT_OUT.contains(&name)
-        }
+        SectionKind::Content => !name.starts_with(".debug_"),
         _ => false,
     }
 }

@@ -31,7 +31,7 @@ use crate::spec::{Object, SectionInfo};
 
 use role::Role;
 
-pub use types_file::read_types;
+pub use types_file::{read_types, read_types_on};
 
 impl Object {
     /// Reads an object file.

@@ -379,6 +379,29 @@ fn what_nobody_defines_stays_open() {
 }
 
 #[test]
+fn types_that_claim_to_be_code_are_written_once() {
+    let mut bytes = fixture_bytes("parts_rest.bpf.o");
+    let word = |bytes: &[u8], at: usize| u64::from_le_bytes(*bytes[at..].first_chunk().unwrap());
+    let half = |bytes: &[u8], at: usize| u16::from_le_bytes(*bytes[at..].first_chunk().unwrap());
+    let headers = usize::try_from(word(&bytes, 0x28)).unwrap();
+    let count = usize::from(half(&bytes, 0x3c));
+    for number in 0..count {
+        let header = headers + number * 64;
+        // Only tables have entries; what is not a table becomes code.
+        let is_content = bytes[header + 4] == 1 && word(&bytes, header + 56) == 0;
+        let size = word(&bytes, header + 32);
+        let start = usize::try_from(word(&bytes, header + 24)).unwrap();
+        if is_content && size > 2 && bytes[start..].starts_with(&[0x9f, 0xeb]) {
+            bytes[header + 8] |= 2 | 4;
+        }
+    }
+    let again = |bytes: &[u8]| combine(&[Input { name: "it", bytes }]).unwrap().bytes;
+    let (once, twice) = (again(&bytes), again(&again(&bytes)));
+    assert_eq!(once.len(), twice.len());
+    assert!(Object::parse(&twice).unwrap().btf.is_some());
+}
+
+#[test]
 fn nothing_to_link_is_a_mistake_and_damage_names_its_file() {
     assert_eq!(combine(&[]).unwrap_err().kind(), ErrorKind::Usage);
     let sound = fixture_bytes("parts_rest.bpf.o");

@@ -14,6 +14,7 @@ use std::fmt::Write as _;
 
 use super::names::{Names, identifier};
 use super::shape::{Piece, Shapes};
+use super::tags::{DeclarationTags, attribute};
 use crate::btf::{
     Btf, Composite, Enumeration, FunctionPrototype, Integer, IntegerEncoding, Tag, Type, TypeId,
 };
@@ -32,20 +33,29 @@ pub fn c_header(btf: &Btf, roots: &[TypeId]) -> Result<String> {
         btf,
         names: Names::new(btf),
         shapes: Shapes::new(btf),
+        tags: DeclarationTags::new(btf),
         states: HashMap::new(),
         depth: 0,
         inlined: 0,
         text: String::new(),
     };
     let all: Vec<TypeId> = btf.iter().map(|(id, _)| id).collect();
-    let roots = if roots.is_empty() { &all } else { roots };
+    let is_all = roots.is_empty();
+    let roots = if is_all { &all } else { roots };
     for id in roots {
         printer.root(*id)?;
     }
     for id in roots {
         printer.nameless_enumeration(*id);
     }
-    Ok(format!("{HEAD}{}{FOOT}", printer.text))
+    let functions = match is_all {
+        true => printer.kernel_functions()?,
+        false => String::new(),
+    };
+    Ok(format!(
+        "{HEAD}{}{END_OF_TYPES}{functions}{FOOT}",
+        printer.text
+    ))
 }
 
 /// How far a type has come.
@@ -60,6 +70,7 @@ struct Printer<'btf> {
     btf: &'btf Btf,
     names: Names,
     shapes: Shapes<'btf>,
+    tags: DeclarationTags,
     states: HashMap<TypeId, State>,
     depth: u32,
     /// Members of nameless types written in place so far.
@@ -72,6 +83,12 @@ impl<'btf> Printer<'btf> {
     fn root(&mut self, id: TypeId) -> Result<()> {
         match self.btf.get(id) {
             Some(Type::Variable(variable)) => self.need_whole(variable.target),
+            Some(Type::DataSection(section)) => {
+                for placed in &section.variables {
+                    self.root(placed.variable)?;
+                }
+                Ok(())
+            }
             Some(Type::Function(function)) => self.need_name(function.prototype),
             Some(
                 Type::Struct(_)
@@ -82,6 +99,25 @@ impl<'btf> Printer<'btf> {
             ) if self.names.of(id).is_some() => self.need_whole(id),
             _ => Ok(()),
         }
+    }
+
+    /// Declarations of what the kernel offers to programs, and first the types in them.
+    fn kernel_functions(&mut self) -> Result<String> {
+        let btf = self.btf;
+        let mut text = String::new();
+        for id in self.tags.functions_with(btf, "bpf_kfunc") {
+            let Some(Type::Function(function)) = btf.get(id) else {
+                continue;
+            };
+            self.need_name(function.prototype)?;
+            let name = identifier(btf.text(function.name));
+            let declaration = self.declaration(function.prototype, name, 0)?;
+            let _ = writeln!(text, "extern {declaration} __weak __ksym;");
+        }
+        Ok(match text.as_str() {
+            "" => text,
+            _ => format!("{KERNEL_FUNCTIONS}{text}#endif\n\n"),
+        })
     }
 
     /// Constants that no type brought along.
@@ -208,7 +244,8 @@ impl<'btf> Printer<'btf> {
         self.states.insert(id, State::Whole);
         let name = self.names.of(id).unwrap_or_default().to_owned();
         let declaration = self.declaration(target, name, 0)?;
-        let _ = writeln!(self.text, "typedef {declaration};\n");
+        let tags = self.tags.attributes(self.btf, id, None);
+        let _ = writeln!(self.text, "typedef {declaration}{tags};\n");
         self.need_typedefs_target(id, target, is_whole)
     }
 
@@ -255,6 +292,7 @@ impl<'btf> Printer<'btf> {
                     if let Some(width) = bitfield {
                         let _ = write!(body, ": {}", width.0);
                     }
+                    body.push_str(&self.tags.attributes(self.btf, id, Some(position)));
                 }
                 Piece::Bits(bits) => {
                     let unit = match bits {
@@ -283,6 +321,7 @@ impl<'btf> Printer<'btf> {
         if shape.is_packed {
             body.push_str(" __attribute__((packed))");
         }
+        body.push_str(&self.tags.attributes(self.btf, id, None));
         Ok(body)
     }
 
@@ -355,15 +394,19 @@ impl<'btf> Printer<'btf> {
                     qualifiers.push("restrict".to_owned());
                     at = *target;
                 }
-                // What a tag says is for the verifier of the kernel that has it.
-                Some(Type::TypeTag(tag)) => at = tag.target,
+                Some(Type::TypeTag(tag)) => {
+                    qualifiers.push(attribute(btf, *tag, "btf_type_tag"));
+                    at = tag.target;
+                }
                 _ => {
-                    let mut text = String::new();
-                    for qualifier in &qualifiers {
-                        text.push_str(qualifier);
-                        text.push(' ');
-                    }
-                    text.push_str(&self.base(at, indent)?);
+                    let base = self.base(at, indent)?;
+                    let (tags, words) = qualifiers
+                        .iter()
+                        .partition::<Vec<&String>, _>(|each| each.starts_with("__attribute__"));
+                    let words = words.into_iter().map(String::as_str);
+                    let tags = tags.into_iter().map(String::as_str);
+                    let parts: Vec<&str> = words.chain([base.as_str()]).chain(tags).collect();
+                    let mut text = parts.join(" ");
                     if !declarator.is_empty() {
                         text.push(' ');
                         text.push_str(&declarator);
@@ -565,10 +608,22 @@ const HEAD: &str = "\
 #endif
 
 ";
-const FOOT: &str = "\
+const END_OF_TYPES: &str = "\
 #ifndef BPF_NO_PRESERVE_ACCESS_INDEX
 #pragma clang attribute pop
 #endif
 
+";
+const FOOT: &str = "#endif\n";
+
+/// Programs that declare these themselves ask not to have them twice.
+const KERNEL_FUNCTIONS: &str = "\
+#ifndef BPF_NO_KFUNC_PROTOTYPES
+#ifndef __ksym
+#define __ksym __attribute__((section(\".ksyms\")))
 #endif
+#ifndef __weak
+#define __weak __attribute__((weak))
+#endif
+
 ";

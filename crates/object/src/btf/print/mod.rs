@@ -2,14 +2,18 @@
 //!
 //! `names.rs` gives every type a name that a compiler accepts and no other has; `shape.rs` finds what has to be written between
 //! members so that a compiler puts each where it belongs; `c.rs` writes declarations in an order in which each is known
-//! before it is needed. `raw.rs` says one line per type, `holes.rs` one per member.
+//! before it is needed, and `rust` does the same for Rust. `tags.rs`
+//! knows the remarks that attributes left. `raw.rs` says one line per type, `holes.rs` one per member.
 
 mod c;
 mod holes;
 mod names;
 mod raw;
+mod rust;
 mod shape;
+mod tags;
 
 pub use c::c_header;
 pub use holes::{Layout, Place, layout};
 pub use raw::raw;
+pub use rust::{RustTraits, rust_types};

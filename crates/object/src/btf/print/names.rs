@@ -24,14 +24,14 @@ impl Names {
         let mut tags = Space::default();
         let mut ordinary = Space::default();
         let mut defined: HashMap<(&str, String), TypeId> = HashMap::new();
-        for (id, found) in btf.iter() {
+        for (id, found) in btf.iter_all() {
             let word = match found {
                 Type::Struct(_) => "struct",
                 Type::Union(_) => "union",
                 Type::Enumeration(whole) => {
                     for (position, enumerator) in whole.enumerators.iter().enumerate() {
                         let own = btf.text(enumerator.name);
-                        let unique = ordinary.take(own);
+                        let unique = ordinary.take(identifier(own));
                         if unique != own {
                             names.enumerators.insert((id, position), unique);
                         }
@@ -39,7 +39,7 @@ impl Names {
                     "enum"
                 }
                 Type::Typedef { name, .. } => {
-                    let unique = ordinary.take(btf.text(*name));
+                    let unique = ordinary.take(identifier(btf.text(*name)));
                     names.types.insert(id, unique);
                     continue;
                 }
@@ -47,7 +47,7 @@ impl Names {
             };
             let own = btf.name_of(id);
             if !own.is_empty() {
-                let unique = tags.take(own);
+                let unique = tags.take(identifier(own));
                 defined.entry((word, own.to_owned())).or_insert(id);
                 names.types.insert(id, unique);
             }
@@ -64,7 +64,7 @@ impl Names {
         defined: &HashMap<(&str, String), TypeId>,
     ) {
         let mut own: HashMap<(&str, &str), String> = HashMap::new();
-        for (id, found) in btf.iter() {
+        for (id, found) in btf.iter_all() {
             let Type::Forward { name, is_union } = found else {
                 continue;
             };
@@ -75,7 +75,7 @@ impl Names {
                 Some(name) => name.clone(),
                 None => own
                     .entry((word, text))
-                    .or_insert_with(|| tags.take(text))
+                    .or_insert_with(|| tags.take(identifier(text)))
                     .clone(),
             };
             self.types.insert(id, name);
@@ -101,15 +101,15 @@ impl Names {
 
 /// Names that must differ from each other.
 #[derive(Default)]
-struct Space {
+pub(super) struct Space {
     taken: HashSet<String>,
     /// How often each name was asked for, so that the next number is found at once.
     asked: HashMap<String, u32>,
 }
 
 impl Space {
-    fn take(&mut self, text: &str) -> String {
-        let name = identifier(text);
+    /// This identifier if nothing has it yet, else one with a number.
+    pub(super) fn take(&mut self, name: String) -> String {
         let asked = self.asked.entry(name.clone()).or_default();
         loop {
             *asked += 1;
@@ -126,18 +126,24 @@ impl Space {
 
 /// A text as an identifier of C: what cannot be in one becomes an underscore.
 pub(super) fn identifier(text: &str) -> String {
-    let allowed = |c: char| c.is_ascii_alphanumeric() || c == '_';
-    let mut name: String = text
-        .chars()
-        .map(|c| if allowed(c) { c } else { '_' })
-        .collect();
-    if name.is_empty() || name.starts_with(|c: char| c.is_ascii_digit()) {
-        name.insert(0, '_');
-    }
+    let mut name = word(text);
     if KEYWORDS.contains(&name.as_str()) {
         name.push('_');
     }
     name
+}
+
+/// A text as letters, digits and underscores, with no digit before the others.
+pub(super) fn word(text: &str) -> String {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    let mut word: String = text
+        .chars()
+        .map(|c| if allowed(c) { c } else { '_' })
+        .collect();
+    if word.is_empty() || word.starts_with(|c: char| c.is_ascii_digit()) {
+        word.insert(0, '_');
+    }
+    word
 }
 
 /// Words of C that can name nothing, and the name of a type that compilers have already, of another size on each machine.
@@ -201,8 +207,8 @@ mod tests {
         assert_eq!(identifier("7up"), "_7up");
         assert_eq!(identifier("int"), "int_");
         let mut space = Space::default();
-        assert_eq!(space.take("a"), "a");
-        assert_eq!(space.take("a___2"), "a___2");
-        assert_eq!(space.take("a"), "a___3");
+        assert_eq!(space.take("a".to_owned()), "a");
+        assert_eq!(space.take("a___2".to_owned()), "a___2");
+        assert_eq!(space.take("a".to_owned()), "a___3");
     }
 }
