@@ -156,6 +156,11 @@ const MODULES: &[(&str, &[Row])] = &[
                 ],
             ),
             ("device", &[]),
+            ("netlink", &["sys"]),
+            (
+                "filter",
+                &["attr", "device", "netlink", "privilege", "program"],
+            ),
             ("socket", &["device", "privilege", "program", "sys"]),
             (
                 "link",
@@ -425,6 +430,7 @@ const MODULES: &[(&str, &[Row])] = &[
             ),
             ("doctor", &["exit", "output"]),
             ("link", &["exit", "output", "table"]),
+            ("cleanup", &["exit", "output", "table"]),
             ("generate", &["btf_file", "exit", "object_file", "output"]),
             ("assembly", &["exit", "hex", "object_file", "output"]),
             (
@@ -460,6 +466,7 @@ const MODULES: &[(&str, &[Row])] = &[
                     "btf",
                     "check",
                     "choice",
+                    "cleanup",
                     "doctor",
                     "explain",
                     "generate",

@@ -12,6 +12,7 @@ use crate::assembly::{AsmArgs, DisasmArgs};
 use crate::btf::{BtfArgs, BtfCommand};
 use crate::check::CheckArgs;
 use crate::choice::{EngineChoice, HookChoice, TypeChoice, parse_time};
+use crate::cleanup::CleanupArgs;
 use crate::doctor::DoctorArgs;
 use crate::explain::ExplainArgs;
 use crate::generate::GenArgs;
@@ -68,6 +69,8 @@ pub(crate) enum Command {
     Prog(ProgArgs),
     /// List, show, detach and pin what is attached in this kernel, by whomever
     Link(LinkArgs),
+    /// Remove what programs of ours left behind when they were killed: filters of traffic control, and nothing of anybody else's
+    Cleanup(CleanupArgs),
     /// Print types: as lines, JSON, C, or members and holes
     Btf(BtfArgs),
     /// Turn text into instructions, an instruction a line, written as the kernel's verifier log does, with labels
@@ -91,6 +94,7 @@ impl Command {
             Self::Prog(args) => args.wants_json(),
             Self::Map(args) => args.wants_json(),
             Self::Link(args) => args.wants_json(),
+            Self::Cleanup(args) => args.json,
             Self::Asm(args) => args.json,
             Self::Disasm(args) => args.json,
         }
@@ -104,6 +108,7 @@ impl Command {
             | Self::Btf(_)
             | Self::Gen(_)
             | Self::Link(_)
+            | Self::Cleanup(_)
             | Self::Prog(_)
             | Self::Map(_)
             | Self::Asm(_)

@@ -9,6 +9,7 @@ mod btf;
 mod btf_file;
 mod check;
 mod choice;
+mod cleanup;
 mod doctor;
 mod error_document;
 mod exit;
@@ -53,6 +54,7 @@ fn main() -> ExitCode {
         Command::Doctor(args) => doctor::doctor(args, &output),
         Command::Prog(args) => prog::prog(args, &output),
         Command::Map(args) => map::map(args, &output),
+        Command::Cleanup(args) => cleanup::cleanup(args, &output),
         Command::Link(args) => link::link(args, &output),
         Command::Asm(args) => assembly::asm(args, &output),
         Command::Disasm(args) => assembly::disasm(args, &output),

@@ -22,6 +22,18 @@ pub(crate) fn name_of(index: u32) -> Option<String> {
     index_to_name(socket().ok()?, index).ok()
 }
 
+/// The numbers of all devices of this namespace.
+pub(crate) fn indices() -> Result<Vec<u32>, Errno> {
+    let refused = |errno: rustix::io::Errno| Errno(errno.raw_os_error());
+    let socket = socket().map_err(refused)?;
+    let table = std::fs::read_to_string("/proc/thread-self/net/dev").unwrap_or_default();
+    // One that has gone since the table was read has no number any more.
+    let found = names(&table)
+        .into_iter()
+        .filter_map(|name| name_to_index(&socket, &name).ok());
+    Ok(found.collect())
+}
+
 /// There is no device with this name.
 pub(crate) fn missing(name: &str, errno: Errno) -> Diagnosis {
     let names = names(&std::fs::read_to_string("/proc/thread-self/net/dev").unwrap_or_default());

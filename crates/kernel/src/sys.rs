@@ -405,6 +405,25 @@ pub(crate) fn packet_statistics(socket: BorrowedFd<'_>) -> Result<PacketStatisti
     outcome(result).map(|()| statistics)
 }
 
+/// Has the kernel put its refusals of netlink requests into words. Kernels before 4.12 have none, so that a refusal of this is none.
+pub(crate) fn netlink_words(socket: BorrowedFd<'_>) {
+    let on: libc::c_int = 1;
+    for option in [libc::NETLINK_EXT_ACK, libc::NETLINK_CAP_ACK] {
+        // SAFETY: the kernel reads one `int` at the address given, which is `on`, alive on this stack during the call.
+        let result = unsafe {
+            libc::setsockopt(
+                socket.as_raw_fd(),
+                libc::SOL_NETLINK,
+                option,
+                std::ptr::from_ref(&on).cast(),
+                option_length::<libc::c_int>(),
+            )
+        };
+        // Without words the numbers remain.
+        let _ = outcome(result);
+    }
+}
+
 pub(crate) fn info_request(fd: BorrowedFd<'_>, reply: &mut [u8]) -> Result<ObjectInfo, Errno> {
     Ok(ObjectInfo {
         bpf_fd: fd_number(fd),

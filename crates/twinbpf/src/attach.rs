@@ -10,8 +10,10 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use twinbpf_kernel::{KernelLink, KernelMap, KernelProgram, KernelSocketLink, KernelTable};
-use twinbpf_object::hook::{Hook, Places};
+use twinbpf_kernel::{
+    KernelFilter, KernelLink, KernelMap, KernelProgram, KernelSocketLink, KernelTable,
+};
+use twinbpf_object::hook::{Hook, Order, Places, Tc, TcFilter};
 use twinbpf_object::{Code, Diagnosis, Errno, Error, Result};
 use twinbpf_vm::hooks::socket;
 
@@ -31,6 +33,10 @@ impl Program {
             (ProgramHandle::Kernel(program), Hook::Socket { interface }) => {
                 LinkHandle::Socket(KernelSocketLink::attach(program, interface)?)
             }
+            (ProgramHandle::Kernel(program), Hook::TcFilter(hook)) => {
+                LinkHandle::Filter(KernelFilter::attach(program, hook)?)
+            }
+            (ProgramHandle::Kernel(program), Hook::Tc(hook)) => tc(program, hook)?,
             (ProgramHandle::Kernel(program), hook) => {
                 LinkHandle::Kernel(KernelLink::attach(program, hook)?)
             }
@@ -258,6 +264,22 @@ impl Attacher<'_> {
                 Err(missing(Code::PROGRAM_NOT_FOUND, "program", name, names))
             }
         }
+    }
+}
+
+/// A link where the kernel has such (6.6), else a filter, which knows no neighbours.
+fn tc(program: &KernelProgram, hook: &Tc) -> Result<LinkHandle> {
+    match KernelLink::attach(program, &Hook::Tc(hook.clone())) {
+        Err(error) if error.is_unsupported() && hook.order == Order::default() => {
+            let filter = TcFilter {
+                interface: hook.interface.clone(),
+                direction: hook.direction,
+                priority: 0,
+                handle: 0,
+            };
+            KernelFilter::attach(program, &filter).map(LinkHandle::Filter)
+        }
+        made => made.map(LinkHandle::Kernel),
     }
 }
 

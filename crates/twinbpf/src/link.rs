@@ -3,7 +3,9 @@
 use std::fs::File;
 use std::path::Path;
 
-use twinbpf_kernel::{KernelLink, KernelSocketLink, KernelTable, LinkInfo};
+use twinbpf_kernel::{
+    FoundFilter, KernelFilter, KernelLink, KernelSocketLink, KernelTable, LinkInfo,
+};
 use twinbpf_object::{Code, Diagnosis, Error, Hook, Result};
 use twinbpf_vm::hooks::socket::{SocketStats, VmSocketLink};
 
@@ -43,6 +45,8 @@ pub(crate) enum LinkHandle {
     /// A packet socket, which is no link of the kernel's and ends with this process.
     Socket(KernelSocketLink),
     Kernel(KernelLink),
+    /// A filter of traffic control, which is no link of the kernel's.
+    Filter(KernelFilter),
     /// A table of functions that is in use without a link, and ends with this process.
     Table(KernelTable),
     Vm(VmSocketLink),
@@ -118,7 +122,10 @@ impl Link {
     pub fn settle(&self) -> Result<()> {
         match &self.handle {
             // The kernel runs the program while it delivers the frame, so there is nothing behind.
-            LinkHandle::Socket(_) | LinkHandle::Kernel(_) | LinkHandle::Table(_) => Ok(()),
+            LinkHandle::Socket(_)
+            | LinkHandle::Kernel(_)
+            | LinkHandle::Filter(_)
+            | LinkHandle::Table(_) => Ok(()),
             LinkHandle::Vm(link) => link.settle(),
         }
     }
@@ -136,7 +143,9 @@ impl Link {
                 ..LinkStats::default()
             }),
             // The kernel counts runs per program, and only where that is switched on.
-            LinkHandle::Kernel(_) | LinkHandle::Table(_) => Ok(LinkStats::default()),
+            LinkHandle::Kernel(_) | LinkHandle::Filter(_) | LinkHandle::Table(_) => {
+                Ok(LinkStats::default())
+            }
             LinkHandle::Vm(link) => Ok(link.stats().into()),
         }
     }
@@ -148,8 +157,11 @@ impl Link {
     ///
     /// Code A008 if another program is there; or if links of this sort, or programs of this kind, cannot be exchanged.
     pub fn update(&self, new: &Program, expected: Option<&Program>) -> Result<()> {
-        let link = self.kernel_link("have their program exchanged")?;
         let expected = expected.map(Program::kernel).transpose()?;
+        if let LinkHandle::Filter(filter) = &self.handle {
+            return filter.update(new.kernel()?, expected);
+        }
+        let link = self.kernel_link("have their program exchanged")?;
         link.update(new.kernel()?, expected)
     }
 
@@ -161,6 +173,7 @@ impl Link {
     pub fn detach(self) -> Result<()> {
         match &self.handle {
             LinkHandle::Kernel(link) => link.detach(),
+            LinkHandle::Filter(filter) => filter.detach(),
             LinkHandle::Table(table) => table.take_out().map_err(|errno| {
                 let message = "the table of functions was not taken out of use";
                 Diagnosis::new(Code::ATTACH, message).errno(errno).into()
@@ -188,6 +201,14 @@ impl Link {
         self.kernel_link("be asked about")?.info()
     }
 
+    /// The filter of traffic control that it is, with the priority and handle the kernel chose; `None` for all others.
+    pub fn filter(&self) -> Option<&FoundFilter> {
+        match &self.handle {
+            LinkHandle::Filter(filter) => Some(filter.found()),
+            _ => None,
+        }
+    }
+
     /// A new reading of an iterator: the program writes its lines as they are read.
     ///
     /// # Errors
@@ -201,6 +222,7 @@ impl Link {
         let what = match &self.handle {
             LinkHandle::Kernel(link) => return Ok(link),
             LinkHandle::Socket(_) => "a packet socket's link",
+            LinkHandle::Filter(_) => "a filter of traffic control",
             LinkHandle::Table(_) => "a table of functions without a link",
             LinkHandle::Vm(_) => "a link of the vm",
         };

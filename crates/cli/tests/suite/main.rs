@@ -10,6 +10,7 @@
 
 mod assembly;
 mod checks;
+mod cleanup;
 mod counts;
 mod diagnoses;
 mod endings;
@@ -41,6 +42,7 @@ fn main() -> ExitCode {
     }
     let programs = support::Programs::install();
     let mut cases = checks::cases();
+    cases.extend(cleanup::cases());
     cases.extend(counts::cases());
     cases.extend(diagnoses::cases());
     cases.extend(endings::cases());

@@ -41,6 +41,8 @@ pub enum Hook {
     Xdp(Xdp),
     /// Packets as traffic control sees them.
     Tc(Tc),
+    /// Packets as traffic control sees them, as a filter among those of other tools.
+    TcFilter(TcFilter),
     /// What processes of a cgroup do.
     Cgroup(Cgroup),
     /// A network namespace as a whole: socket lookup, flow dissection.
@@ -122,6 +124,19 @@ pub struct Tc {
     pub direction: TcDirection,
     /// Where among the programs that are there already.
     pub order: Order,
+}
+
+/// A filter of the discipline `clsact`, which every kernel has, and which stays when its process is killed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TcFilter {
+    /// The interface's name.
+    pub interface: String,
+    /// Which packets.
+    pub direction: TcDirection,
+    /// Filters with lower numbers run first; with 0 the kernel chooses one before those that are there.
+    pub priority: u16,
+    /// The number among those of one priority; with 0 the kernel chooses.
+    pub handle: u32,
 }
 
 /// Which packets of an interface.
@@ -336,6 +351,7 @@ impl Hook {
             Self::Socket { .. } => "socket",
             Self::Xdp(_) => "xdp",
             Self::Tc(_) => "tc",
+            Self::TcFilter(_) => "clsact",
             Self::Cgroup(_) => "cgroup",
             Self::NetworkNamespace { .. } => "netns",
             Self::Netfilter(_) => "netfilter",
@@ -362,6 +378,7 @@ impl Hook {
             Self::Socket { interface } => Some(interface),
             Self::Xdp(hook) => Some(&hook.interface),
             Self::Tc(hook) => Some(&hook.interface),
+            Self::TcFilter(hook) => Some(&hook.interface),
             _ => None,
         }
     }
@@ -384,7 +401,9 @@ impl Hook {
         match self {
             Self::Socket { .. } => kind == ProgramKind::SocketFilter,
             Self::Xdp(_) => kind == ProgramKind::Xdp,
-            Self::Tc(_) => matches!(kind, ProgramKind::SchedCls | ProgramKind::SchedAct),
+            Self::Tc(_) | Self::TcFilter(_) => {
+                matches!(kind, ProgramKind::SchedCls | ProgramKind::SchedAct)
+            }
             Self::Cgroup(_) => matches!(
                 kind,
                 ProgramKind::CgroupSkb

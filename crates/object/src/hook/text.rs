@@ -13,7 +13,8 @@ use std::str::FromStr;
 
 use super::{
     Cgroup, CgroupWalk, Hook, IteratorScope, Moment, Neighbour, Netfilter, NetfilterFamily,
-    NetfilterPoint, Order, Position, SystemCall, Tc, TcDirection, XdpMode, probe, several, usdt,
+    NetfilterPoint, Order, Position, SystemCall, Tc, TcDirection, TcFilter, XdpMode, probe,
+    several, usdt,
 };
 use crate::abi::AttachKind;
 
@@ -28,6 +29,17 @@ impl fmt::Display for Hook {
             Self::Tc(hook) => {
                 let direction = direction_word(hook.direction);
                 write!(f, "tc.{direction}:{}{}", hook.interface, hook.order)
+            }
+            Self::TcFilter(hook) => {
+                let direction = direction_word(hook.direction);
+                write!(f, "clsact.{direction}:{}", hook.interface)?;
+                if hook.priority != 0 {
+                    write!(f, "@priority={}", hook.priority)?;
+                }
+                match hook.handle {
+                    0 => Ok(()),
+                    handle => write!(f, "@handle={handle}"),
+                }
             }
             Self::Cgroup(hook) => {
                 f.write_str("cgroup")?;
@@ -117,6 +129,7 @@ impl FromStr for Hook {
             ("socket", None) => Ok(Self::socket(named("socket:INTERFACE")?)),
             ("xdp", option) => Ok(Self::xdp_in(named("xdp:INTERFACE")?, xdp_mode(option)?)),
             ("tc", Some(option)) => tc(option, named("tc.ingress:INTERFACE")?),
+            ("clsact", Some(option)) => filter(option, named("clsact.ingress:INTERFACE")?),
             ("cgroup", option) => cgroup(option, named("cgroup:FOLDER")?),
             ("netns", None) => Ok(Self::NetworkNamespace {
                 path: place.map(PathBuf::from),
@@ -152,7 +165,8 @@ impl FromStr for Hook {
 
 /// What a hook can look like, for messages.
 const FORMS: &str = "socket:INTERFACE, xdp[.generic|.native|.offload]:INTERFACE, tc.ingress:INTERFACE, \
-    tc.egress:INTERFACE, cgroup:FOLDER, netns[:FILE], netfilter:FAMILY:POINT:PRIORITY, raw_tp:NAME, tp:CATEGORY/NAME, \
+    tc.egress:INTERFACE, \
+    clsact.ingress:INTERFACE, clsact.egress:INTERFACE, cgroup:FOLDER, netns[:FILE], netfilter:FAMILY:POINT:PRIORITY, raw_tp:NAME, tp:CATEGORY/NAME, \
     kprobe:FUNCTION, kretprobe:FUNCTION, uprobe:FILE:FUNCTION, uretprobe:FILE:FUNCTION, \
     k[ret]probe.multi:PATTERN, kprobe.session:PATTERN, u[ret]probe.multi:FILE:PATTERN, uprobe.session:FILE:PATTERN, \
     ksyscall:NAME, kretsyscall:NAME, usdt:FILE:PROVIDER:NAME, perf_event:COUNTER, tracing, iter[:SCOPE]";
@@ -213,12 +227,39 @@ fn direction_word(direction: TcDirection) -> &'static str {
     }
 }
 
-fn tc(direction: &str, place: &str) -> Result<Hook, String> {
-    let direction = match direction {
-        "ingress" => TcDirection::Ingress,
-        "egress" => TcDirection::Egress,
-        _ => return Err("traffic control has the directions ingress and egress".to_owned()),
+fn direction_of(word: &str) -> Result<TcDirection, String> {
+    match word {
+        "ingress" => Ok(TcDirection::Ingress),
+        "egress" => Ok(TcDirection::Egress),
+        _ => Err("traffic control has the directions ingress and egress".to_owned()),
+    }
+}
+
+/// Reads `eth0@priority=7@handle=1`.
+fn filter(direction: &str, place: &str) -> Result<Hook, String> {
+    let mut parts = place.split('@');
+    let mut hook = TcFilter {
+        interface: parts.next().unwrap_or_default().to_owned(),
+        direction: direction_of(direction)?,
+        priority: 0,
+        handle: 0,
     };
+    for part in parts {
+        match part.split_once('=') {
+            Some(("priority", value)) => hook.priority = number(value)?,
+            Some(("handle", value)) => hook.handle = number(value)?,
+            _ => {
+                return Err(format!(
+                    "`@{part}` is unknown: write @priority=NUMBER or @handle=NUMBER"
+                ));
+            }
+        }
+    }
+    Ok(Hook::TcFilter(hook))
+}
+
+fn tc(direction: &str, place: &str) -> Result<Hook, String> {
+    let direction = direction_of(direction)?;
     let (interface, order) = split_order(place)?;
     Ok(Hook::Tc(Tc {
         interface: interface.to_owned(),
@@ -386,6 +427,8 @@ mod tests {
             "tc.egress:lo@first",
             "tc.egress:lo@before=prog:7@revision=3",
             "tc.egress:lo@after=link:7",
+            "clsact.ingress:lo",
+            "clsact.egress:eth0@priority=7@handle=2",
             "cgroup:/sys/fs/cgroup/a",
             "cgroup.inet_egress:/sys/fs/cgroup/a@first",
             "netns",
@@ -440,6 +483,8 @@ mod tests {
             ("socket:", "socket:INTERFACE"),
             ("xdp.fast:lo", "native"),
             ("tc:lo", "tc.ingress"),
+            ("clsact.ingress:lo@first", "@priority"),
+            ("clsact.ingress:lo@priority=65536", "number"),
             ("tc.sideways:lo", "egress"),
             ("tc.ingress:lo@second", "@first"),
             ("tc.ingress:lo@before=7", "prog:ID"),

@@ -27,6 +27,14 @@ const CASES: &[(&str, fn())] = &[
         a_changed_list_is_not_added_to,
     ),
     (
+        "a_filter_runs_beside_that_of_another_tool",
+        a_filter_runs_beside_that_of_another_tool,
+    ),
+    (
+        "a_filter_gives_way_to_another_program",
+        a_filter_gives_way_to_another_program,
+    ),
+    (
         "the_packet_filter_runs_programs",
         the_packet_filter_runs_programs,
     ),
@@ -169,6 +177,75 @@ fn a_changed_list_is_not_added_to() {
     let error = first.attach(&tc_at(Position::Last, Some(1))).unwrap_err();
     assert_eq!(error.diagnosis().code, Code::ATTACH_CHANGED, "{error}");
     let _first = first.attach(&tc_at(Position::Last, Some(2))).unwrap();
+}
+
+/// What `tc` shows.
+fn tc_shows(what: &str) -> String {
+    let mut command = std::process::Command::new("tc");
+    let output = command.args([what, "show", "dev", "lo"]);
+    let output = match what {
+        "filter" => output.arg("ingress"),
+        _ => output,
+    };
+    String::from_utf8(output.output().unwrap().stdout).unwrap()
+}
+
+fn a_filter_runs_beside_that_of_another_tool() {
+    let loaded = load(&["first", "second"]);
+    let hook: Hook = "clsact.ingress:lo@priority=7".parse().unwrap();
+    let link = attach(&loaded, "first", &hook);
+    send_datagrams(2);
+    assert_eq!(value::<u64>(&loaded, "first_runs"), 2);
+    let found = link.filter().unwrap().clone();
+    assert!(found.priority == 7 && found.handle == 1, "{found:?}");
+    assert_eq!(twinbpf::filters(1, TcDirection::Ingress).unwrap(), [found]);
+    assert!(tc_shows("filter").contains("twinbpf:"));
+    let taken = loaded.program("second").unwrap();
+    let taken = taken
+        .attach(&"clsact.ingress:lo@priority=7@handle=1".parse().unwrap())
+        .unwrap_err();
+    assert_eq!(taken.diagnosis().code, Code::ATTACH_TAKEN, "{taken}");
+    drop(link);
+    assert!(!tc_shows("qdisc").contains("clsact"));
+
+    // A discipline and a filter that somebody else made stay.
+    let status = |arguments: &[&str]| {
+        let status = std::process::Command::new("tc").args(arguments).status();
+        assert!(status.unwrap().success());
+    };
+    status(&["qdisc", "add", "dev", "lo", "clsact"]);
+    let others = "filter add dev lo ingress protocol ip u32 match u32 0 0 flowid 1:1";
+    let others: Vec<&str> = others.split(' ').collect();
+    status(&others);
+    let link = attach(
+        &loaded,
+        "second",
+        &"clsact.ingress:lo@priority=1".parse().unwrap(),
+    );
+    send_datagrams(1);
+    assert_eq!(value::<u64>(&loaded, "second_runs"), 1);
+    link.detach().unwrap();
+    assert!(tc_shows("filter").contains("u32"));
+    assert!(tc_shows("qdisc").contains("clsact"));
+}
+
+fn a_filter_gives_way_to_another_program() {
+    let loaded = load(&["first", "second", "frames"]);
+    let link = attach(&loaded, "first", &"clsact.ingress:lo".parse().unwrap());
+    let (first, second) = (
+        loaded.program("first").unwrap(),
+        loaded.program("second").unwrap(),
+    );
+    let changed = link.update(second, Some(second)).unwrap_err();
+    assert_eq!(changed.diagnosis().code, Code::ATTACH_CHANGED, "{changed}");
+    link.update(second, Some(first)).unwrap();
+    send_datagrams(1);
+    assert_eq!(value::<u64>(&loaded, "sequence"), 2);
+    let wrong = loaded.program("frames").unwrap();
+    let wrong = wrong
+        .attach(&"clsact.ingress:lo".parse().unwrap())
+        .unwrap_err();
+    assert_eq!(wrong.diagnosis().code, Code::ATTACH_KIND, "{wrong}");
 }
 
 fn the_packet_filter_runs_programs() {
