@@ -115,6 +115,7 @@ const MODULES: &[(&str, &[Row])] = &[
                 &[
                     "attr",
                     "btf",
+                    "fd_info",
                     "host",
                     "interface",
                     "map",
@@ -140,7 +141,7 @@ const MODULES: &[(&str, &[Row])] = &[
             (
                 "pin",
                 &[
-                    "facts", "host", "map", "map_fd", "present", "program", "sys",
+                    "facts", "fd_info", "host", "map", "map_fd", "present", "program", "sys",
                 ],
             ),
             (
@@ -429,7 +430,6 @@ const MODULES: &[(&str, &[Row])] = &[
                 &["error_document", "exit", "object_file", "output"],
             ),
             ("doctor", &["exit", "output"]),
-            ("link", &["exit", "output", "table"]),
             ("cleanup", &["exit", "output", "table"]),
             ("generate", &["btf_file", "exit", "object_file", "output"]),
             ("assembly", &["exit", "hex", "object_file", "output"]),
@@ -447,6 +447,7 @@ const MODULES: &[(&str, &[Row])] = &[
                     "target_choice",
                 ],
             ),
+            ("link", &["exit", "output", "prog", "table"]),
             (
                 "inspect",
                 &[

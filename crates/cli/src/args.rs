@@ -65,9 +65,9 @@ pub(crate) enum Command {
     Gen(GenArgs),
     /// Maps of the running system: print, change, compare, wait for their records
     Map(MapArgs),
-    /// Run single programs on packets, attached to nothing
+    /// Run single programs on packets, attached to nothing; list, show, dump, pin and count those that are loaded
     Prog(ProgArgs),
-    /// List, show, detach and pin what is attached in this kernel, by whomever
+    /// List, show, detach, pin and update what is attached in this kernel, by whomever
     Link(LinkArgs),
     /// Remove what programs of ours left behind when they were killed: filters of traffic control, and nothing of anybody else's
     Cleanup(CleanupArgs),

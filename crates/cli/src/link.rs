@@ -10,6 +10,7 @@ use twinbpf::{Code, Diagnosis, Error, Link, LinkInfo, LinkPlace, Result, program
 
 use crate::exit::Exit;
 use crate::output::{Failure, Output};
+use crate::prog::open_program;
 use crate::table;
 
 /// What `link` is told.
@@ -40,6 +41,17 @@ enum LinkCommand {
         /// The link's number
         id: u32,
     },
+    /// Put another loaded program in the place of a link's, in one step
+    Update {
+        /// The link's number
+        id: u32,
+        /// The new program: its number, its name, or the path of its pin
+        #[arg(value_name = "PROGRAM")]
+        program: String,
+        /// Only if the link has this program now
+        #[arg(long, value_name = "PROGRAM")]
+        expect: Option<String>,
+    },
     /// Keep a link when its holder ends, under a name in a bpffs
     Pin {
         /// The link's number
@@ -53,12 +65,14 @@ impl LinkArgs {
     pub(crate) fn wants_json(&self) -> bool {
         match self.command {
             LinkCommand::List { json } | LinkCommand::Show { json, .. } => json,
-            LinkCommand::Detach { .. } | LinkCommand::Pin { .. } => false,
+            LinkCommand::Detach { .. } | LinkCommand::Pin { .. } | LinkCommand::Update { .. } => {
+                false
+            }
         }
     }
 }
 
-/// Lists, shows, detaches, pins.
+/// Lists, shows, detaches, updates, pins.
 pub(crate) fn link(args: &LinkArgs, output: &Output) -> Result<Exit, Failure> {
     match &args.command {
         LinkCommand::List { .. } => list(output)?,
@@ -71,6 +85,14 @@ pub(crate) fn link(args: &LinkArgs, output: &Output) -> Result<Exit, Failure> {
             }
         }
         LinkCommand::Detach { id } => open(*id)?.detach()?,
+        LinkCommand::Update {
+            id,
+            program,
+            expect,
+        } => {
+            let expected = expect.as_deref().map(open_program).transpose()?;
+            open(*id)?.update(&open_program(program)?, expected.as_ref())?;
+        }
         LinkCommand::Pin { id, path } => open(*id)?.pin(path)?,
     }
     Ok(Exit::Done)

@@ -46,6 +46,7 @@ pub(crate) enum Command {
     IterCreate,
     LinkDetach,
     TokenCreate,
+    EnableStats,
 }
 
 impl Command {
@@ -82,6 +83,7 @@ impl Command {
             Self::LinkNextId => 31,
             Self::IterCreate => 33,
             Self::LinkDetach => 34,
+            Self::EnableStats => 32,
             Self::TokenCreate => 36,
         }
     }
@@ -293,6 +295,13 @@ const _: () = {
     assert!(offset_of!(TokenCreate, bpffs_fd) == 4);
 };
 
+/// `BPF_ENABLE_STATS`.
+#[derive(Debug, Clone, Copy, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub(crate) struct EnableStats {
+    pub(crate) kind: u32,
+}
+
 /// `BPF_F_TOKEN_FD`: the request has a token.
 pub(crate) const TOKEN_FD: u32 = 1 << 16;
 
@@ -408,10 +417,30 @@ pub(crate) struct ProgramInfoReply {
     pub(crate) jited_func_lens: u64,
     pub(crate) btf_id: u32,
     pub(crate) func_info_rec_size: u32,
+    pub(crate) func_info: u64,
+    pub(crate) nr_func_info: u32,
+    pub(crate) nr_line_info: u32,
+    pub(crate) line_info: u64,
+    pub(crate) jited_line_info: u64,
+    pub(crate) nr_jited_line_info: u32,
+    pub(crate) line_info_rec_size: u32,
+    pub(crate) jited_line_info_rec_size: u32,
+    pub(crate) nr_prog_tags: u32,
+    pub(crate) prog_tags: u64,
+    pub(crate) run_time_ns: u64,
+    pub(crate) run_cnt: u64,
+    pub(crate) recursion_misses: u64,
+    pub(crate) verified_insns: u32,
+    pub(crate) attach_btf_obj_id: u32,
+    pub(crate) attach_btf_id: u32,
+    pub(crate) padding: u32,
 }
 
 const _: () = {
-    assert!(size_of::<ProgramInfoReply>() == 136);
+    assert!(size_of::<ProgramInfoReply>() == 232);
+    assert!(offset_of!(ProgramInfoReply, func_info) == 136);
+    assert!(offset_of!(ProgramInfoReply, run_time_ns) == 192);
+    assert!(offset_of!(ProgramInfoReply, attach_btf_id) == 224);
     assert!(offset_of!(ProgramInfoReply, load_time) == 40);
     assert!(offset_of!(ProgramInfoReply, map_ids) == 56);
     assert!(offset_of!(ProgramInfoReply, name) == 64);
@@ -571,7 +600,15 @@ pub const LAYOUTS: &[Layout] = &[
         ifindex = "ifindex", gpl_compatible = "gpl_compatible", netns_dev = "netns_dev",
         netns_ino = "netns_ino", nr_jited_ksyms = "nr_jited_ksyms", nr_jited_func_lens =
         "nr_jited_func_lens", jited_ksyms = "jited_ksyms", jited_func_lens =
-        "jited_func_lens", btf_id = "btf_id", func_info_rec_size = "func_info_rec_size"),
+        "jited_func_lens", btf_id = "btf_id", func_info_rec_size = "func_info_rec_size", func_info =
+        "func_info", nr_func_info = "nr_func_info", nr_line_info = "nr_line_info", line_info =
+        "line_info", jited_line_info = "jited_line_info", nr_jited_line_info =
+        "nr_jited_line_info", line_info_rec_size = "line_info_rec_size", jited_line_info_rec_size =
+        "jited_line_info_rec_size", nr_prog_tags = "nr_prog_tags", prog_tags = "prog_tags",
+        run_time_ns = "run_time_ns", run_cnt = "run_cnt", recursion_misses = "recursion_misses",
+        verified_insns = "verified_insns", attach_btf_obj_id = "attach_btf_obj_id", attach_btf_id =
+        "attach_btf_id"),
+    layout!("" &["type"], EnableStats: kind = "type"),
 ];
 
 #[cfg(test)]

@@ -46,7 +46,10 @@ pub use link::{KernelLink, LinkInfo, LinkPlace, link_ids};
 pub use map::{KernelMap, KernelMapInfo, MapContext};
 pub use map_fd::{BatchCursor, BatchFound};
 pub use perf_buffer::{KernelPerfBuffer, PerfPass};
-pub use program::{KernelProgram, KernelProgramInfo, LoadContext, program_by_id};
+pub use program::{
+    CodeLine, KernelProgram, KernelProgramInfo, LoadContext, MachineFunction, ProgramCode,
+    RunCounting, program_by_id,
+};
 pub use ring::{KernelReservation, KernelRing, KernelUserRing};
 pub use ring_memory::RecordView;
 pub use socket::{KernelSocketLink, SocketStatistics};

@@ -12,6 +12,7 @@ use std::path::Path;
 use twinbpf_object::{Code, Diagnosis, Errno, Error, ErrorKind, Result};
 
 use crate::facts::KernelFacts;
+use crate::fd_info::FdInfo;
 use crate::map::KernelMap;
 use crate::map_fd::MapFd;
 use crate::program::KernelProgram;
@@ -56,6 +57,25 @@ impl KernelProgram {
     pub fn pin(&self, path: &Path) -> Result<()> {
         let pinned = pin(self.as_fd(), path);
         pinned.map_err(|error| error.map(|diagnosis| diagnosis.in_program(self.name())))
+    }
+
+    /// The program with this name in a bpffs; `None` if the name is free.
+    ///
+    /// # Errors
+    ///
+    /// If the name belongs to a map or link, or a privilege is missing.
+    pub fn open_pinned(path: &Path) -> Result<Option<Self>> {
+        let fd = match sys::object_get(&c_path(path)?) {
+            Ok(fd) => fd,
+            Err(Errno::ENOENT) => return Ok(None),
+            Err(errno) => return Err(not_opened(path, errno)),
+        };
+        // KERNEL: only programs have a line `prog_type` in /proc; 6.18 answers about maps and links with the same command.
+        if FdInfo::read(fd.as_fd()).number("prog_type").is_none() {
+            let message = format!("{} is no program", path.display());
+            return Err(Diagnosis::new(Code::PIN_REFUSED, message).into());
+        }
+        Self::found(sys::ProgramFd::adopt(fd)).map(Some)
     }
 }
 

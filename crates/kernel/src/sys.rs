@@ -9,9 +9,11 @@
 
 mod link;
 mod perf;
+mod program_lists;
 
 pub(crate) use link::*;
 pub(crate) use perf::*;
+pub(crate) use program_lists::*;
 
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
@@ -297,6 +299,11 @@ impl Drop for SharedLog {
 }
 
 impl ProgramFd {
+    /// Takes charge of a descriptor that is a program's.
+    pub(crate) fn adopt(fd: OwnedFd) -> Self {
+        Self(fd)
+    }
+
     /// Runs the program. `data` and `context` are copied in from the first and out to the second of each pair, as far as these
     /// reach; the answer says how long what came out is.
     pub(crate) fn test_run(

@@ -35,6 +35,8 @@ pub enum Need {
     UserNamespaces,
     /// The compiler that built the fixtures.
     Clang,
+    /// The tool whose field names ours are, to compare with. No variable promises it.
+    Bpftool,
     /// The header with which authors leave probes in their programs, on x86-64.
     UserProbeHeader,
     /// A kernel that lets programs be called from functions: some are built without. No variable promises it.
@@ -122,6 +124,7 @@ impl Need {
             Self::Linux618 => "linux-6.18",
             Self::UserNamespaces => "userns",
             Self::Clang => "clang",
+            Self::Bpftool => "bpftool",
             Self::UserProbeHeader => "sdt",
             Self::FunctionTracing => "function-tracing",
         }
@@ -181,6 +184,7 @@ impl Need {
                 "needs user namespaces",
             ),
             Self::Clang => succeeds("clang-19", &["--version"], "needs clang-19"),
+            Self::Bpftool => succeeds("bpftool", &["version"], "needs bpftool"),
             Self::UserProbeHeader => {
                 let folders = ["/usr/include", "/usr/include/x86_64-linux-gnu"];
                 let is_there = |folder: &str| Path::new(folder).join("sys/sdt.h").exists();

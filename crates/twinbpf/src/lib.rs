@@ -89,8 +89,8 @@ pub use variable::Variable;
 pub use walk::RawEntries;
 
 pub use twinbpf_kernel::{
-    FoundFilter, Kernel, KernelFacts, KernelProgramInfo, LinkInfo, LinkPlace, Token,
-    abandoned_filters, filters, program_by_id,
+    CodeLine, FoundFilter, Kernel, KernelFacts, KernelProgramInfo, LinkInfo, LinkPlace,
+    MachineFunction, ProgramCode, RunCounting, Token, abandoned_filters, filters, program_by_id,
 };
 pub use twinbpf_object::hook::{self, Hook};
 pub use twinbpf_object::link::{link, link_each};

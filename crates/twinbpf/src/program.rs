@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use twinbpf_kernel::KernelProgram;
+use twinbpf_kernel::{KernelProgram, KernelProgramInfo, ProgramCode};
 use twinbpf_object::hook::{Hook, Places, default_hook};
 use twinbpf_object::{
     AttachKind, Code, Diagnosis, Error, LinkedProgram, ProgramKind, Result, TestInput, TestOutput,
@@ -71,6 +71,77 @@ impl Program {
             handle,
             origin: Arc::new(origin),
         }
+    }
+
+    /// The program of the kernel with this number, whoever loaded it; `None` if there is none.
+    ///
+    /// # Errors
+    ///
+    /// If a privilege is missing.
+    pub fn by_id(id: u32) -> Result<Option<Self>> {
+        Ok(KernelProgram::by_id(id)?.map(Self::found))
+    }
+
+    /// The program with this name in a bpffs; `None` if the name is free.
+    ///
+    /// # Errors
+    ///
+    /// If the name belongs to a map or link, or a privilege is missing.
+    pub fn open_pinned(path: &Path) -> Result<Option<Self>> {
+        Ok(KernelProgram::open_pinned(path)?.map(Self::found))
+    }
+
+    /// The numbers of all programs of the kernel, ascending.
+    ///
+    /// # Errors
+    ///
+    /// If a privilege is missing.
+    pub fn ids() -> Result<Vec<u32>> {
+        KernelProgram::ids()
+    }
+
+    fn found(program: KernelProgram) -> Self {
+        Self {
+            handle: ProgramHandle::Kernel(program),
+            origin: Arc::new(Origin {
+                section: String::new(),
+                attach: None,
+            }),
+        }
+    }
+
+    /// What the kernel says about the program.
+    ///
+    /// # Errors
+    ///
+    /// If it is a vm's.
+    pub fn info(&self) -> Result<KernelProgramInfo> {
+        self.kernel()?.info().map_err(|errno| self.unsaid(errno))
+    }
+
+    /// The numbers of the maps that it uses.
+    ///
+    /// # Errors
+    ///
+    /// If it is a vm's.
+    pub fn map_ids(&self) -> Result<Vec<u32>> {
+        self.kernel()?.map_ids().map_err(|errno| self.unsaid(errno))
+    }
+
+    /// Its code as the kernel keeps it: instructions as the verifier left them, machine code, source lines.
+    ///
+    /// # Errors
+    ///
+    /// If it is a vm's, or the kernel does not show it.
+    pub fn code(&self) -> Result<ProgramCode> {
+        self.kernel()?.code()
+    }
+
+    fn unsaid(&self, errno: twinbpf_object::Errno) -> Error {
+        Diagnosis::new(Code::HOST_IO, "the kernel does not say what the program is")
+            .in_program(self.name())
+            .errno(errno)
+            .into()
     }
 
     /// The section it came from; empty for a program without an object.

@@ -1,7 +1,9 @@
-//! `twinbpf prog`: single programs, not attached to anything.
+//! `twinbpf prog`: single programs: run on packets, or those that are loaded in this kernel.
 
+mod dump;
 mod packets;
 mod report;
+mod show;
 
 use std::path::PathBuf;
 
@@ -14,6 +16,8 @@ use crate::object_file;
 use crate::output::{Failure, Output};
 use crate::program_types;
 use crate::target_choice::{TargetArgs, TargetChoice};
+
+pub(crate) use show::open as open_program;
 
 use packets::{HexBytes, Packet};
 use report::{Report, TestedProgram, TestedRun};
@@ -31,6 +35,17 @@ enum ProgCommand {
     ///
     /// Every program is loaded alone, on maps of its own, and sees the packets in their order. Both engines print the same.
     Run(ProgRunArgs),
+    /// List the programs that are loaded in this kernel, by whomever
+    #[command(visible_alias = "ls")]
+    List(show::ListArgs),
+    /// Show one loaded program
+    Show(show::ShowArgs),
+    /// Print a loaded program's code, with its source lines
+    Dump(dump::DumpArgs),
+    /// Keep a loaded program when its holders end, under a name in a bpffs
+    Pin(show::PinArgs),
+    /// Count runs and their time for a while, of all programs
+    Stats(show::StatsArgs),
 }
 
 /// What `prog run` is told.
@@ -82,15 +97,27 @@ struct ProgRunArgs {
 
 impl ProgArgs {
     pub(crate) fn wants_json(&self) -> bool {
-        let ProgCommand::Run(args) = &self.command;
-        args.json
+        match &self.command {
+            ProgCommand::Run(args) => args.json,
+            ProgCommand::List(args) => args.json,
+            ProgCommand::Show(args) => args.json,
+            ProgCommand::Dump(args) => args.json,
+            ProgCommand::Stats(args) => args.json,
+            ProgCommand::Pin(_) => false,
+        }
     }
 }
 
 /// Does what `prog` was told.
 pub(crate) fn prog(args: &ProgArgs, output: &Output) -> Result<Exit, Failure> {
-    let ProgCommand::Run(args) = &args.command;
-    run(args, output)
+    match &args.command {
+        ProgCommand::Run(args) => run(args, output),
+        ProgCommand::List(_) => show::list(output),
+        ProgCommand::Show(args) => show::show(args, output),
+        ProgCommand::Dump(args) => dump::dump(args, output),
+        ProgCommand::Pin(args) => show::pin(args),
+        ProgCommand::Stats(args) => show::stats(args, output),
+    }
 }
 
 fn run(args: &ProgRunArgs, output: &Output) -> Result<Exit, Failure> {

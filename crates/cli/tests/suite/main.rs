@@ -20,6 +20,7 @@ mod generation;
 mod inspection;
 mod links;
 mod maps;
+mod programs;
 mod rejections;
 mod sender;
 mod support;
@@ -52,6 +53,7 @@ fn main() -> ExitCode {
     cases.extend(inspection::cases());
     cases.extend(maps::cases());
     cases.extend(links::cases());
+    cases.extend(programs::cases());
     cases.extend(rejections::cases());
     cases.extend(test_runs::cases());
     cases.extend(types::cases());

@@ -11,6 +11,7 @@
 //! the source line. What the words mean is not decided here; the crate `verify` knows.
 
 mod holes;
+mod present;
 mod records;
 mod refusal;
 mod request;
@@ -22,9 +23,11 @@ use std::time::Instant;
 
 use twinbpf_object::{AttachKind, Errno, HoleKind, LinkedProgram, ProgramKind, Result};
 
+pub use self::present::{CodeLine, MachineFunction, ProgramCode, RunCounting};
 use self::request::{Request, statistics_level};
 use crate::attr::{fd_number, name_text};
 use crate::btf::KernelBtf;
+use crate::fd_info::FdInfo;
 use crate::map::KernelMap;
 use crate::types::KernelTypes;
 use crate::{host, sys};
@@ -79,6 +82,26 @@ pub struct KernelProgramInfo {
     pub translated_bytes: u32,
     /// Bytes of machine code; 0 if it is interpreted.
     pub machine_code_bytes: u32,
+    /// When it was loaded, in nanoseconds since the system started.
+    pub loaded_ns: u64,
+    /// The user who loaded it.
+    pub user: u32,
+    /// Whether its license lets it call what only GPL programs may.
+    pub is_gpl: bool,
+    /// The number of its types in the kernel; 0 without types.
+    pub types_id: u32,
+    /// The interface it was loaded for (offload), 0 for none.
+    pub interface: u32,
+    /// Nanoseconds that its runs took, while they were counted.
+    pub run_time_ns: u64,
+    /// Runs while they were counted.
+    pub runs: u64,
+    /// Runs left out because the program was running already.
+    pub recursion_misses: u64,
+    /// Instructions that the verifier walked through; 0 from kernels that do not say.
+    pub verified_insns: u32,
+    /// Bytes of memory that it takes, as far as the kernel says.
+    pub memory_bytes: Option<u64>,
 }
 
 impl KernelProgram {
@@ -175,6 +198,16 @@ fn info_of(fd: &sys::ProgramFd) -> Result<KernelProgramInfo, Errno> {
         tag: reply.tag,
         translated_bytes: reply.xlated_prog_len,
         machine_code_bytes: reply.jited_prog_len,
+        loaded_ns: reply.load_time,
+        user: reply.created_by_uid,
+        is_gpl: reply.gpl_compatible & 1 != 0,
+        types_id: reply.btf_id,
+        interface: reply.ifindex,
+        run_time_ns: reply.run_time_ns,
+        runs: reply.run_cnt,
+        recursion_misses: reply.recursion_misses,
+        verified_insns: reply.verified_insns,
+        memory_bytes: FdInfo::read(fd.as_fd()).number("memlock"),
     })
 }
 
