@@ -159,6 +159,10 @@ const MODULES: &[(&str, &[Row])] = &[
             ("device", &[]),
             ("netlink", &["sys"]),
             (
+                "attached",
+                &["attr", "device", "netlink", "privilege", "sys"],
+            ),
+            (
                 "filter",
                 &["attr", "device", "netlink", "privilege", "program"],
             ),
@@ -430,6 +434,7 @@ const MODULES: &[(&str, &[Row])] = &[
                 &["error_document", "exit", "object_file", "output"],
             ),
             ("doctor", &["exit", "output"]),
+            ("attached", &["exit", "output", "table"]),
             ("cleanup", &["exit", "output", "table"]),
             ("generate", &["btf_file", "exit", "object_file", "output"]),
             ("assembly", &["exit", "hex", "object_file", "output"]),
@@ -464,6 +469,7 @@ const MODULES: &[(&str, &[Row])] = &[
                 "args",
                 &[
                     "assembly",
+                    "attached",
                     "btf",
                     "check",
                     "choice",

@@ -9,6 +9,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use twinbpf::Direction;
 
 use crate::assembly::{AsmArgs, DisasmArgs};
+use crate::attached::{CgroupArgs, NetArgs, PerfArgs};
 use crate::btf::{BtfArgs, BtfCommand};
 use crate::check::CheckArgs;
 use crate::choice::{EngineChoice, HookChoice, TypeChoice, parse_time};
@@ -69,6 +70,12 @@ pub(crate) enum Command {
     Prog(ProgArgs),
     /// List, show, detach, pin and update what is attached in this kernel, by whomever
     Link(LinkArgs),
+    /// Show what is attached to this network namespace and its interfaces, by whomever
+    Net(NetArgs),
+    /// Show what is attached to cgroups, by whomever
+    Cgroup(CgroupArgs),
+    /// List what is attached to events by a link, by whomever
+    Perf(PerfArgs),
     /// Remove what programs of ours left behind when they were killed: filters of traffic control, and nothing of anybody else's
     Cleanup(CleanupArgs),
     /// Print types: as lines, JSON, C, or members and holes
@@ -94,6 +101,9 @@ impl Command {
             Self::Prog(args) => args.wants_json(),
             Self::Map(args) => args.wants_json(),
             Self::Link(args) => args.wants_json(),
+            Self::Net(args) => args.json,
+            Self::Cgroup(args) => args.wants_json(),
+            Self::Perf(args) => args.wants_json(),
             Self::Cleanup(args) => args.json,
             Self::Asm(args) => args.json,
             Self::Disasm(args) => args.json,
@@ -108,6 +118,9 @@ impl Command {
             | Self::Btf(_)
             | Self::Gen(_)
             | Self::Link(_)
+            | Self::Net(_)
+            | Self::Cgroup(_)
+            | Self::Perf(_)
             | Self::Cleanup(_)
             | Self::Prog(_)
             | Self::Map(_)

@@ -5,6 +5,7 @@
 
 mod args;
 mod assembly;
+mod attached;
 mod btf;
 mod btf_file;
 mod check;
@@ -54,6 +55,9 @@ fn main() -> ExitCode {
         Command::Doctor(args) => doctor::doctor(args, &output),
         Command::Prog(args) => prog::prog(args, &output),
         Command::Map(args) => map::map(args, &output),
+        Command::Net(_) => attached::net(&output),
+        Command::Cgroup(args) => attached::cgroup(args, &output),
+        Command::Perf(_) => attached::perf(&output),
         Command::Cleanup(args) => cleanup::cleanup(args, &output),
         Command::Link(args) => link::link(args, &output),
         Command::Asm(args) => assembly::asm(args, &output),

@@ -47,6 +47,7 @@ pub(crate) enum Command {
     LinkDetach,
     TokenCreate,
     EnableStats,
+    ProgramQuery,
 }
 
 impl Command {
@@ -84,6 +85,7 @@ impl Command {
             Self::IterCreate => 33,
             Self::LinkDetach => 34,
             Self::EnableStats => 32,
+            Self::ProgramQuery => 16,
             Self::TokenCreate => 36,
         }
     }
@@ -293,6 +295,30 @@ pub(crate) struct TokenCreate {
 const _: () = {
     assert!(size_of::<TokenCreate>() == 8);
     assert!(offset_of!(TokenCreate, bpffs_fd) == 4);
+};
+
+/// `BPF_PROG_QUERY`: what is attached at a place.
+#[derive(Debug, Clone, Copy, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub(crate) struct ProgramQuery {
+    /// A descriptor or an interface's number.
+    pub(crate) target: u32,
+    pub(crate) attach_type: u32,
+    pub(crate) query_flags: u32,
+    pub(crate) attach_flags: u32,
+    pub(crate) prog_ids: u64,
+    pub(crate) count: u32,
+    pub(crate) padding: u32,
+    pub(crate) prog_attach_flags: u64,
+    pub(crate) link_ids: u64,
+    pub(crate) link_attach_flags: u64,
+    pub(crate) revision: u64,
+}
+
+const _: () = {
+    assert!(size_of::<ProgramQuery>() == 64);
+    assert!(offset_of!(ProgramQuery, prog_ids) == 16);
+    assert!(offset_of!(ProgramQuery, link_ids) == 40);
 };
 
 /// `BPF_ENABLE_STATS`.
@@ -608,6 +634,10 @@ pub const LAYOUTS: &[Layout] = &[
         run_time_ns = "run_time_ns", run_cnt = "run_cnt", recursion_misses = "recursion_misses",
         verified_insns = "verified_insns", attach_btf_obj_id = "attach_btf_obj_id", attach_btf_id =
         "attach_btf_id"),
+    layout!("" &["", "attach_type", "query_flags"], ProgramQuery:
+        attach_type = "attach_type", query_flags = "query_flags", attach_flags = "attach_flags",
+        prog_ids = "prog_ids", prog_attach_flags = "prog_attach_flags", link_ids = "link_ids",
+        link_attach_flags = "link_attach_flags", revision = "revision"),
     layout!("" &["type"], EnableStats: kind = "type"),
 ];
 

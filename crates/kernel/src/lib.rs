@@ -6,6 +6,7 @@
 //!
 //! `bpf(2)` itself is in `sys.rs`, behind functions that check every length.
 
+mod attached;
 mod attr;
 mod btf;
 mod device;
@@ -36,6 +37,10 @@ mod test_run;
 mod token;
 mod types;
 
+pub use attached::{
+    AttachedList, AttachedProgram, AttachedXdp, attached_to_cgroup, attached_to_interface,
+    attached_to_namespace, attached_xdp, interfaces,
+};
 #[doc(hidden)]
 pub use attr::{LAYOUTS, LINK_LAYOUTS, Layout};
 pub use btf::KernelBtf;

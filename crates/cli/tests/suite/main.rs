@@ -9,6 +9,7 @@
 )]
 
 mod assembly;
+mod attached;
 mod checks;
 mod cleanup;
 mod counts;
@@ -43,6 +44,7 @@ fn main() -> ExitCode {
     }
     let programs = support::Programs::install();
     let mut cases = checks::cases();
+    cases.extend(attached::cases());
     cases.extend(cleanup::cases());
     cases.extend(counts::cases());
     cases.extend(diagnoses::cases());

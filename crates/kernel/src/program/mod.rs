@@ -100,6 +100,10 @@ pub struct KernelProgramInfo {
     pub recursion_misses: u64,
     /// Instructions that the verifier walked through; 0 from kernels that do not say.
     pub verified_insns: u32,
+    /// The number of the types in which `attach_type` is one; 0 if it was verified for no particular place.
+    pub attach_types: u32,
+    /// What it was verified for, as a number in those types.
+    pub attach_type: u32,
     /// Bytes of memory that it takes, as far as the kernel says.
     pub memory_bytes: Option<u64>,
 }
@@ -207,6 +211,8 @@ fn info_of(fd: &sys::ProgramFd) -> Result<KernelProgramInfo, Errno> {
         runs: reply.run_cnt,
         recursion_misses: reply.recursion_misses,
         verified_insns: reply.verified_insns,
+        attach_types: reply.attach_btf_obj_id,
+        attach_type: reply.attach_btf_id,
         memory_bytes: FdInfo::read(fd.as_fd()).number("memlock"),
     })
 }

@@ -7,7 +7,7 @@ use twinbpf_object::Errno;
 use zerocopy::IntoBytes;
 
 use super::{bpf, bpf_descriptor, info_request, program_info, writable};
-use crate::attr::{Command, EnableStats, ProgramInfoReply};
+use crate::attr::{Command, EnableStats, ProgramInfoReply, ProgramQuery};
 
 /// What the kernel gave; a list that it does not show is empty, or all zeros.
 #[derive(Debug, Default)]
@@ -79,6 +79,39 @@ pub(crate) fn count_runs() -> Result<OwnedFd, Errno> {
     unsafe { bpf_descriptor(Command::EnableStats, &mut request) }
 }
 
+/// What is attached at a place: the answer, the programs' numbers, and their links' as far as the kernel says them.
+pub(crate) fn program_query(
+    place: &ProgramQuery,
+    has_links: bool,
+) -> Result<(ProgramQuery, Vec<u32>, Vec<u32>), Errno> {
+    let mut count = FIRST_QUERY;
+    loop {
+        let (mut programs, mut links) = (room::<u32>(count, 1)?, room::<u32>(count, 1)?);
+        let mut request = ProgramQuery {
+            count,
+            prog_ids: writable(programs.as_mut_bytes()),
+            link_ids: match has_links {
+                true => writable(links.as_mut_bytes()),
+                false => 0,
+            },
+            ..*place
+        };
+        // SAFETY: the kernel writes at most `count` numbers to each address that is not 0; both lists have that room and are
+        // exclusively borrowed. The other two addresses are the caller's zeros.
+        match unsafe { bpf(Command::ProgramQuery, &mut request) } {
+            // KERNEL: 6.18 says how many there are if they did not fit.
+            Err(Errno::ENOSPC) if request.count > count => count = request.count,
+            Err(errno) => return Err(errno),
+            Ok(_) => {
+                let length = usize::try_from(request.count).map_err(|_| Errno::E2BIG)?;
+                programs.truncate(length);
+                links.truncate(length);
+                return Ok((request, programs, links));
+            }
+        }
+    }
+}
+
 /// Zeros for so many entries of so many words.
 fn room<T: Clone + Default>(count: u32, words: u32) -> Result<Vec<T>, Errno> {
     let entries = usize::try_from(count)
@@ -93,3 +126,5 @@ const FUNCTION_WORDS: u32 = 2;
 const LINE_WORDS: u32 = 4;
 /// Far more than any program has.
 const MOST_ENTRIES: usize = 1 << 26;
+/// A list of programs this long takes one request.
+const FIRST_QUERY: u32 = 64;

@@ -16,6 +16,17 @@ impl AttachKind {
         u32::try_from(index).ok().map(Self)
     }
 
+    /// All kinds that have a name, ascending.
+    pub fn all() -> impl Iterator<Item = Self> {
+        (0..).map(Self).take(NAMES.len())
+    }
+
+    /// Whether cgroups keep a list of programs of this kind.
+    pub fn is_of_cgroups(self) -> bool {
+        let name = self.kernel_name().unwrap_or_default();
+        name.starts_with("CGROUP_") || name == "LSM_CGROUP"
+    }
+
     /// The kernel's name without `BPF_`, or `None` for a number without a row.
     pub fn kernel_name(self) -> Option<&'static str> {
         NAMES.get(usize::try_from(self.0).ok()?).copied()
