@@ -127,6 +127,59 @@ impl Loaded {
         }
     }
 
+    /// Puts this object's programs in the places of those of `old`, a build that runs: each link's program gives way to the one of the
+    /// same name, in one step, so that every event meets the one or the other. Maps are kept by loading this object with
+    /// [`Loader::reuse`](crate::Loader::reuse).
+    ///
+    /// All links are changed, or none: after a refusal the programs before come back.
+    ///
+    /// # Errors
+    ///
+    /// The first refusal: code A008 if somebody else has exchanged a program meanwhile; if this object lacks one of the programs, or a
+    /// link's sort cannot exchange its program.
+    pub fn take_over(&self, old: &Self, links: &[Link]) -> Result<()> {
+        let pairs: Vec<(&Link, &Program, &Program)> = links
+            .iter()
+            .map(|link| {
+                let before = old.program_of(link)?;
+                Ok((link, before, self.program(before.name())?))
+            })
+            .collect::<Result<_>>()?;
+        for (position, (link, before, after)) in pairs.iter().enumerate() {
+            if let Err(error) = link.update(after, Some(before)) {
+                let back = pairs
+                    .iter()
+                    .take(position)
+                    .rev()
+                    .map(|(link, before, after)| link.update(before, Some(after)).err());
+                // What cannot be taken back is said beside the refusal that it follows from.
+                let failed: Vec<Error> = back.flatten().collect();
+                return Err(error.map(|diagnosis| {
+                    failed.iter().fold(diagnosis, |diagnosis, also| {
+                        diagnosis.fact("not taken back", also)
+                    })
+                }));
+            }
+        }
+        Ok(())
+    }
+
+    /// The program of this object that a link has.
+    fn program_of(&self, link: &Link) -> Result<&Program> {
+        let id = match link.filter() {
+            Some(filter) => filter.program,
+            None => link.info()?.program,
+        };
+        let mut programs = self.programs();
+        let found = programs.find(|program| program.info().is_ok_and(|info| info.id == id));
+        found.ok_or_else(|| {
+            let message = format!(
+                "a link has program {id}, which is none of the object that is to be replaced"
+            );
+            Diagnosis::new(Code::ATTACH_CHANGED, message).into()
+        })
+    }
+
     /// Attaches every program where its section says.
     ///
     /// ```no_run

@@ -6,7 +6,7 @@ use twinbpf::hook::{
 use twinbpf::{Code, ErrorKind, Link, LinkPlace, Loaded};
 use twinbpf_trials::{Case, Need};
 
-use crate::places::{in_own_network, ip, load, send_datagrams, value};
+use crate::places::{in_own_network, ip, load, load_beside, send_datagrams, value};
 
 const CASES: &[(&str, fn())] = &[
     (
@@ -46,6 +46,14 @@ const CASES: &[(&str, fn())] = &[
     (
         "an_object_is_attached_whole_or_not_at_all",
         an_object_is_attached_whole_or_not_at_all,
+    ),
+    (
+        "a_new_build_takes_over_and_keeps_the_maps",
+        a_new_build_takes_over_and_keeps_the_maps,
+    ),
+    (
+        "a_take_over_happens_whole_or_not_at_all",
+        a_take_over_happens_whole_or_not_at_all,
     ),
     (
         "a_pinned_link_lives_until_it_is_detached",
@@ -318,6 +326,56 @@ fn an_object_is_attached_whole_or_not_at_all() {
     assert_eq!(report.not_attached.len(), 1);
     let unknown = loaded.attacher().skip("frist").attach().unwrap_err();
     assert_eq!(unknown.kind(), ErrorKind::NotFound, "{unknown}");
+}
+
+fn a_new_build_takes_over_and_keeps_the_maps() {
+    let programs = ["frames", "first", "lookup"];
+    let old = load(&programs);
+    let links = old.attacher().interface("lo").attach().unwrap();
+    send_datagrams(2);
+    let new = load_beside(&programs, &old);
+    new.take_over(&old, &links).unwrap();
+    let id = |name: &str| new.program(name).unwrap().info().unwrap().id;
+    let now: Vec<u32> = links
+        .iter()
+        .map(|link| link.info().unwrap().program)
+        .collect();
+    assert_eq!(now, programs.map(id));
+    drop(old);
+    send_datagrams(3);
+    // One map counts for both builds.
+    assert_eq!(value::<u64>(&new, "xdp_runs"), 5);
+    assert_eq!(value::<u64>(&new, "first_runs"), 5);
+}
+
+fn a_take_over_happens_whole_or_not_at_all() {
+    let old = load(&["frames", "first"]);
+    let links = old.attacher().interface("lo").attach().unwrap();
+    let ids = || -> Vec<u32> {
+        links
+            .iter()
+            .map(|link| link.info().unwrap().program)
+            .collect()
+    };
+    let before = ids();
+    let fewer = load(&["frames"]);
+    let error = fewer.take_over(&old, &links).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NotFound, "{error}");
+    assert_eq!(ids(), before);
+    // A link that was detached refuses last; the one before it gets its program back.
+    let new = load(&["frames", "first"]);
+    let last = Link::by_id(links[1].info().unwrap().id).unwrap().unwrap();
+    last.detach().unwrap();
+    let error = new.take_over(&old, &links).unwrap_err();
+    assert_eq!(
+        error.diagnosis().errno,
+        Some(twinbpf::Errno::ENOLINK),
+        "{error}"
+    );
+    assert_eq!(ids()[0], before[0]);
+    let others = load(&["frames", "first"]);
+    let error = new.take_over(&others, &links[..1]).unwrap_err();
+    assert_eq!(error.diagnosis().code, Code::ATTACH_CHANGED, "{error}");
 }
 
 fn a_pinned_link_lives_until_it_is_detached() {

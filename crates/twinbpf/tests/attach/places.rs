@@ -12,6 +12,11 @@ use twinbpf::{Engine, Loaded, Object};
 
 /// The fixture with only these programs, in the kernel.
 pub(crate) fn load(programs: &[&str]) -> Loaded {
+    let object = object(programs);
+    Engine::kernel().unwrap().load_object(&object).unwrap()
+}
+
+fn object(programs: &[&str]) -> Object {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testdata/bpf");
     let bytes = fs::read(folder.join("attach.bpf.o")).unwrap();
     let mut object = Object::parse(&bytes).unwrap();
@@ -21,7 +26,21 @@ pub(crate) fn load(programs: &[&str]) -> Loaded {
     object
         .set_variable("process", &std::process::id().to_ne_bytes())
         .unwrap();
-    Engine::kernel().unwrap().load_object(&object).unwrap()
+    object
+}
+
+/// The fixture again, on the variables of one that is loaded already.
+pub(crate) fn load_beside(programs: &[&str], other: &Loaded) -> Loaded {
+    let object = object(programs);
+    let engine = Engine::kernel().unwrap();
+    let target = engine.target(&object.needs()).unwrap();
+    let linked = twinbpf::link(&object, &target).unwrap();
+    let variables = other.raw_map(".bss").unwrap();
+    engine
+        .loader(&linked)
+        .reuse(".bss", variables)
+        .load()
+        .unwrap()
 }
 
 /// The value of a variable now.
