@@ -28,8 +28,9 @@ __u64 arguments[MOST_ARGUMENTS] = {};
 struct argument {
 	__u64 value;
 	__u8 sort;
-	__u8 indexed[2];
 	__u8 nothing;
+	__u16 indexed;
+	__u16 nothing_either;
 	__s16 base;
 	__u8 is_signed;
 	__u8 cut_bits;
@@ -69,7 +70,7 @@ static __attribute__((always_inline)) __u64 saved_register(void *context, __s64 
 static __attribute__((always_inline)) __u64 argument(void *context, const struct argument *from)
 {
 	__u64 value = from->value;
-	__u32 indexed = from->indexed[0] | (__u32)from->indexed[1] << 8;
+	__u32 indexed = from->indexed;
 	__u64 address;
 
 	if (from->sort == 1)

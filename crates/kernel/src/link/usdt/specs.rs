@@ -1,8 +1,12 @@
 //! What programs are told about a probe's arguments: entries of the map `__bpf_usdt_specs`, as libbpf's header for programs reads them.
 //!
+//! The header has had two forms, told apart by the size of the map's values. Only the later one can say that an index register is added.
+//!
 //! ```text
-//! 12 times   0 constant or offset (8 bytes) | 8 sort | 9 index register and shift (12 + 4 bits) | 12 register | 14 sign | 15 bits cut
-//! 192 cookie (8 bytes) | 200 count (2 bytes) | 202 nothing
+//!                         value  sort  index register and shift  register  sign  bits cut  bytes
+//! 12 arguments, earlier   0      8     -                         12        14    15        16
+//! 12 arguments, later     0      8     10 (12 + 4 bits)          14        16    17        24
+//! then a cookie (8 bytes) and the count (2 bytes)
 //! ```
 //!
 //! The map is also the list of which entries are taken: places whose arguments are alike share one, so that attaching again takes
@@ -24,18 +28,22 @@ pub(super) const MOST_ARGUMENTS: usize = 12;
 ///
 /// If the map is not of the form above, or full.
 pub(super) fn number_of(map: &KernelMap, arguments: &[Argument], cookie: u64) -> Result<u64> {
-    if map.value_bytes() != ENTRY_BYTES || map.key_bytes() != 4 {
-        return Err(unknown_form(map));
-    }
-    let entry = encode(arguments, cookie);
+    let forms = [&EARLIER, &LATER].into_iter();
+    let mut forms = forms.filter(|_| map.key_bytes() == 4);
+    let form = forms.find(|form| form.entry_bytes() == map.value_bytes());
+    let form = form.ok_or_else(|| unknown_form(map))?;
+    let entry = form
+        .encode(arguments, cookie)
+        .ok_or_else(|| no_index(map))?;
     let last = map.spec().max_entries.saturating_sub(1);
-    if entry == [0; ENTRY_BYTES] {
+    let free = vec![0; entry.len()];
+    if entry == free {
         return Ok(u64::from(last));
     }
     // Two threads must not take the same free entry. This is the only thing that links share, so one lock serves all maps.
     static TAKING: Mutex<()> = Mutex::new(());
     let taking = TAKING.lock().unwrap_or_else(PoisonError::into_inner);
-    let mut found = [0; ENTRY_BYTES];
+    let mut found = free.clone();
     for number in 0..last {
         let key = number.to_ne_bytes();
         map.lookup(&key, &mut found)
@@ -43,7 +51,7 @@ pub(super) fn number_of(map: &KernelMap, arguments: &[Argument], cookie: u64) ->
         if found == entry {
             return Ok(u64::from(number));
         }
-        if found == [0; ENTRY_BYTES] {
+        if found == free {
             map.update(&key, &entry, 0)
                 .map_err(|errno| refused(map, errno))?;
             return Ok(u64::from(number));
@@ -53,44 +61,94 @@ pub(super) fn number_of(map: &KernelMap, arguments: &[Argument], cookie: u64) ->
     Err(full(map))
 }
 
-fn encode(arguments: &[Argument], cookie: u64) -> [u8; ENTRY_BYTES] {
-    let mut entry = [0; ENTRY_BYTES];
-    for (place, argument) in entry.chunks_exact_mut(ARGUMENT_BYTES).zip(arguments) {
-        place.copy_from_slice(&encode_one(argument));
-    }
-    let count = u16::try_from(arguments.len()).unwrap_or(u16::MAX);
-    entry[COOKIE_AT..COOKIE_AT + 8].copy_from_slice(&cookie.to_ne_bytes());
-    entry[COUNT_AT..COUNT_AT + 2].copy_from_slice(&count.to_ne_bytes());
-    entry
+/// Where in an argument's description things stand.
+struct Form {
+    /// `None` where there is no room for an index register.
+    index: Option<usize>,
+    register: usize,
+    sign: usize,
+    cut: usize,
+    argument_bytes: usize,
 }
 
-fn encode_one(argument: &Argument) -> [u8; ARGUMENT_BYTES] {
-    let (sort, value, register, indexed) = match argument.source {
-        Source::Constant(value) => (0, value, 0, 0),
-        Source::Register(register) => (1, 0, register, 0),
-        Source::Memory { base, offset } => (2, offset, base, 0),
-        Source::Indexed {
-            base,
-            index,
-            shift,
-            offset,
-        } => (3, offset, base, index | u16::from(shift) << 12),
-    };
-    let mut bytes = [0; ARGUMENT_BYTES];
-    bytes[..8].copy_from_slice(&value.to_ne_bytes());
-    bytes[8] = sort;
-    // KERNEL: both machines whose arguments are read keep the low byte first.
-    bytes[9..11].copy_from_slice(&indexed.to_le_bytes());
-    bytes[12..14].copy_from_slice(&register.to_ne_bytes());
-    bytes[14] = u8::from(argument.is_signed);
-    bytes[15] = 64 - argument.size_bytes * 8;
-    bytes
+const EARLIER: Form = Form {
+    index: None,
+    register: 12,
+    sign: 14,
+    cut: 15,
+    argument_bytes: 16,
+};
+
+const LATER: Form = Form {
+    index: Some(10),
+    register: 14,
+    sign: 16,
+    cut: 17,
+    argument_bytes: 24,
+};
+
+impl Form {
+    /// The cookie and the count take 16 bytes.
+    const fn entry_bytes(&self) -> usize {
+        MOST_ARGUMENTS * self.argument_bytes + 16
+    }
+
+    /// The entry; `None` if an argument cannot be said in this form.
+    fn encode(&self, arguments: &[Argument], cookie: u64) -> Option<Vec<u8>> {
+        let mut entry = Vec::with_capacity(self.entry_bytes());
+        for argument in arguments {
+            entry.extend(self.encode_one(argument)?);
+        }
+        entry.resize(MOST_ARGUMENTS * self.argument_bytes, 0);
+        entry.extend(cookie.to_ne_bytes());
+        let count = u16::try_from(arguments.len()).unwrap_or(u16::MAX);
+        entry.extend(count.to_ne_bytes());
+        entry.resize(self.entry_bytes(), 0);
+        Some(entry)
+    }
+
+    fn encode_one(&self, argument: &Argument) -> Option<Vec<u8>> {
+        let (sort, value, register, indexed) = match argument.source {
+            Source::Constant(value) => (0, value, 0, None),
+            Source::Register(register) => (1, 0, register, None),
+            Source::Memory { base, offset } => (2, offset, base, None),
+            Source::Indexed {
+                base,
+                index,
+                shift,
+                offset,
+            } => (3, offset, base, Some(index | u16::from(shift) << 12)),
+        };
+        let mut bytes = vec![0; self.argument_bytes];
+        let mut put = |at: usize, part: &[u8]| bytes[at..at + part.len()].copy_from_slice(part);
+        put(0, &value.to_ne_bytes());
+        // KERNEL: both machines whose arguments are read keep the low byte first, so the earlier form's four bytes begin with it.
+        put(8, &[sort]);
+        if let Some(indexed) = indexed {
+            put(self.index?, &indexed.to_le_bytes());
+        }
+        put(self.register, &register.to_ne_bytes());
+        put(self.sign, &[u8::from(argument.is_signed)]);
+        put(self.cut, &[64 - argument.size_bytes * 8]);
+        Some(bytes)
+    }
+}
+
+fn no_index(map: &KernelMap) -> Error {
+    let message =
+        "an argument is at the sum of two registers, which the object's map has no room to say";
+    Diagnosis::new(Code::ATTACH_UNSUPPORTED, message)
+        .in_map(&map.spec().name)
+        .help("build the object with the header usdt.bpf.h of libbpf 1.7 or later")
+        .into()
 }
 
 fn unknown_form(map: &KernelMap) -> Error {
     let message = format!(
-        "the map that describes a probe's arguments has values of {} bytes, and {ENTRY_BYTES} are known",
-        map.value_bytes()
+        "the map that describes a probe's arguments has values of {} bytes, and {} and {} are known",
+        map.value_bytes(),
+        EARLIER.entry_bytes(),
+        LATER.entry_bytes()
     );
     Diagnosis::new(Code::ATTACH_UNSUPPORTED, message)
         .in_map(&map.spec().name)
@@ -116,7 +174,42 @@ fn refused(map: &KernelMap, errno: Errno) -> Error {
         .into()
 }
 
-const ARGUMENT_BYTES: usize = 16;
-const COOKIE_AT: usize = MOST_ARGUMENTS * ARGUMENT_BYTES;
-const COUNT_AT: usize = COOKIE_AT + 8;
-const ENTRY_BYTES: usize = COUNT_AT + 8;
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_forms_say_the_same_at_other_places() {
+        let memory = Argument {
+            source: Source::Memory {
+                base: 32,
+                offset: -8,
+            },
+            size_bytes: 4,
+            is_signed: true,
+        };
+        let earlier = EARLIER.encode(&[memory], 7).unwrap();
+        let later = LATER.encode(&[memory], 7).unwrap();
+        assert_eq!((earlier.len(), later.len()), (208, 304));
+        for (entry, register) in [(&earlier, 12), (&later, 14)] {
+            assert_eq!(entry[..8], (-8_i64).to_ne_bytes());
+            assert_eq!(entry[8], 2);
+            assert_eq!(entry[register..register + 4], [32, 0, 1, 32]);
+            let end = entry.len() - 16;
+            assert_eq!(entry[end..end + 10], [7, 0, 0, 0, 0, 0, 0, 0, 1, 0]);
+        }
+        let indexed = Argument {
+            source: Source::Indexed {
+                base: 80,
+                index: 64,
+                shift: 3,
+                offset: 0,
+            },
+            size_bytes: 8,
+            is_signed: false,
+        };
+        assert!(EARLIER.encode(&[indexed], 0).is_none());
+        let entry = LATER.encode(&[indexed], 0).unwrap();
+        assert_eq!(entry[10..12], [64, 3 << 4]);
+    }
+}
