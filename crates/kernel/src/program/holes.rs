@@ -2,20 +2,24 @@
 //!
 //! After linking an instruction says "map `packets`"; here it gets the descriptor of that map. What the numbers mean to the
 //! kernel is said by the instruction's source field.
+//!
+//! A program may have a million instructions, and few holes: it is copied once, into the bytes that the kernel reads, and
+//! only instructions with a hole are looked at again.
 
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
-use twinbpf_object::insn::{Insn, opcode};
-use twinbpf_object::spec::MapIndex;
+use twinbpf_object::insn::{INSN_BYTES, Insn, opcode};
+use twinbpf_object::spec::{ByteOrder, MapIndex};
 use twinbpf_object::{Code, Diagnosis, Error, Hole, HoleKind, LinkedProgram, Result};
 
 use crate::map::KernelMap;
 use crate::module_types;
 
-/// A program's instructions with the numbers of live things in them, and what must live while they are handed over.
+/// A program's code with the numbers of live things in it, and what must live while it is handed over.
 #[derive(Debug)]
 pub(super) struct Filled {
-    pub(super) insns: Vec<Insn>,
+    /// The instructions as the kernel reads them.
+    pub(super) code: Vec<u8>,
     modules: Modules,
 }
 
@@ -46,33 +50,49 @@ impl Modules {
     }
 }
 
-/// The program's instructions with the numbers of live things in them.
+/// The program's code with the numbers of live things in it.
 ///
 /// # Errors
 ///
 /// If a hole lies outside the program or wants something that is not there.
 pub(super) fn fill_holes(program: &LinkedProgram, maps: &[KernelMap]) -> Result<Filled> {
-    let mut insns = program.insns.clone();
+    let mut code = encode(&program.insns);
     let mut modules = Modules::default();
     for hole in &program.holes {
-        fill_hole(&mut insns, hole, maps, &mut modules)?;
+        let (first, second) = filled(&program.insns, hole, maps, &mut modules)?;
+        let (slots, _) = code.as_chunks_mut::<INSN_BYTES>();
+        let places = slots.iter_mut().skip(hole.at.get());
+        for (place, insn) in places.zip([Some(first), second].into_iter().flatten()) {
+            *place = insn.to_bytes(ByteOrder::HOST);
+        }
     }
-    Ok(Filled { insns, modules })
+    Ok(Filled { code, modules })
 }
 
-fn fill_hole(
-    insns: &mut [Insn],
+/// The instructions as the kernel reads them: in the machine's byte order.
+fn encode(insns: &[Insn]) -> Vec<u8> {
+    let mut code = vec![0; insns.len() * INSN_BYTES];
+    let (slots, _) = code.as_chunks_mut::<INSN_BYTES>();
+    for (slot, insn) in slots.iter_mut().zip(insns) {
+        *slot = insn.to_bytes(ByteOrder::HOST);
+    }
+    code
+}
+
+/// The instruction with the hole, filled, and the second slot if it has one.
+fn filled(
+    insns: &[Insn],
     hole: &Hole,
     maps: &[KernelMap],
     modules: &mut Modules,
-) -> Result<()> {
-    let rest = insns.get_mut(hole.at.get()..).unwrap_or_default();
-    if let (Some(insn), HoleKind::Kfunc { .. }) = (rest.first_mut(), &hole.kind)
+) -> Result<(Insn, Option<Insn>)> {
+    let rest = insns.get(hole.at.get()..).unwrap_or_default();
+    if let (Some(insn), HoleKind::Kfunc { .. }) = (rest.first(), &hole.kind)
         && !insn.is_wide()
     {
-        return fill_call(insn, hole, modules);
+        return fill_call(*insn, hole, modules).map(|insn| (insn, None));
     }
-    let Some([first, second]) = rest.first_chunk_mut() else {
+    let Some(&[mut first, mut second]) = rest.first_chunk() else {
         return Err(malformed(hole, "lies outside the program"));
     };
     if !first.is_wide() {
@@ -108,11 +128,11 @@ fn fill_hole(
             };
         }
     }
-    Ok(())
+    Ok((first, Some(second)))
 }
 
 /// A call of a function of the kernel. Its offset says which BTF counts; 0 is the kernel's own.
-fn fill_call(insn: &mut Insn, hole: &Hole, modules: &mut Modules) -> Result<()> {
+fn fill_call(mut insn: Insn, hole: &Hole, modules: &mut Modules) -> Result<Insn> {
     insn.src = opcode::PSEUDO_KFUNC_CALL;
     insn.offset = match &hole.kind {
         HoleKind::Kfunc {
@@ -123,7 +143,7 @@ fn fill_call(insn: &mut Insn, hole: &Hole, modules: &mut Modules) -> Result<()> 
         _ => 0,
     };
     insn.imm = kernel_type(hole)?;
-    Ok(())
+    Ok(insn)
 }
 
 /// The number of a function or variable in the kernel's types.
@@ -158,7 +178,7 @@ fn malformed(hole: &Hole, what: &str) -> Error {
 
 #[cfg(test)]
 mod tests {
-    use twinbpf_object::InsnIndex;
+    use twinbpf_object::{InsnIndex, ProgramKind};
 
     use super::*;
 
@@ -180,17 +200,27 @@ mod tests {
 
     #[test]
     fn a_function_hole_holds_the_distance_to_its_function() {
-        let mut insns = wide();
         let function = hole(0, HoleKind::Function(InsnIndex(2)));
-        fill_hole(&mut insns, &function, &[], &mut Modules::default()).unwrap();
-        assert_eq!((insns[0].src, insns[0].imm), (opcode::PSEUDO_FUNC, 1));
+        let (first, _) = filled(&wide(), &function, &[], &mut Modules::default()).unwrap();
+        assert_eq!((first.src, first.imm), (opcode::PSEUDO_FUNC, 1));
+    }
+
+    #[test]
+    fn only_the_instruction_with_the_hole_changes() {
+        let mut program = LinkedProgram::from_insns("p", ProgramKind::Xdp, wide());
+        let before = encode(&program.insns);
+        program.holes = vec![hole(0, HoleKind::Function(InsnIndex(2)))];
+        let after = fill_holes(&program, &[]).unwrap().code;
+        let differ = (0..before.len()).filter(|at| before[*at] != after[*at]);
+        // The registers' byte has the source field; the immediate's lowest byte is the first of four.
+        assert_eq!(differ.collect::<Vec<_>>(), [1, 4]);
     }
 
     #[test]
     fn holes_that_point_nowhere_are_refused() {
         for (at, map) in [(0, 0), (2, 0), (9, 0)] {
             let nowhere = hole(at, HoleKind::Map(MapIndex(map)));
-            let error = fill_hole(&mut wide(), &nowhere, &[], &mut Modules::default()).unwrap_err();
+            let error = filled(&wide(), &nowhere, &[], &mut Modules::default()).unwrap_err();
             assert_eq!(error.diagnosis().code, Code::RELOCATION_MALFORMED);
         }
     }

@@ -231,8 +231,8 @@ fn load(
     let kind = program.kind.ok_or_else(|| program.type_missing())?;
     let point = target::attach_point(program, kind, context, types)?;
     let mut filled = holes::fill_holes(program, context.maps)?;
-    let insns = std::mem::take(&mut filled.insns);
-    let mut request = Request::new(program, kind, insns, context)?;
+    let code = std::mem::take(&mut filled.code);
+    let mut request = Request::new(program, kind, code, context)?;
     request.parts.descriptors = filled.descriptors();
     request.attributes.attach_btf_id = point.type_id;
     request.attributes.attach_fd = point

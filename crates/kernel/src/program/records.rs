@@ -4,7 +4,6 @@
 //! incomplete is left out; only programs with callbacks, global functions or special map values need the functions.
 
 use twinbpf_object::LinkedProgram;
-use twinbpf_object::insn::Insn;
 
 use crate::attr::{FunctionRecord, LineRecord};
 
@@ -26,9 +25,11 @@ pub(super) fn functions(program: &LinkedProgram) -> Vec<FunctionRecord> {
 /// Where the instructions come from; empty if that is unknown for the first one of a function.
 ///
 /// KERNEL: 6.18 refuses a line of the second slot of a wide instruction, and offsets that do not ascend.
-pub(super) fn lines(program: &LinkedProgram, insns: &[Insn]) -> Vec<LineRecord> {
+pub(super) fn lines(program: &LinkedProgram) -> Vec<LineRecord> {
     let is_instruction = |at: u32| {
-        let insn = usize::try_from(at).ok().and_then(|at| insns.get(at));
+        let insn = usize::try_from(at)
+            .ok()
+            .and_then(|at| program.insns.get(at));
         insn.is_some_and(|insn| insn.opcode != 0)
     };
     let mut records: Vec<LineRecord> = Vec::with_capacity(program.lines.lines().len());

@@ -113,7 +113,7 @@ pub(super) fn rejected(
     let whole_lines = text.split_once('\n').filter(|_| is_cut);
     let text = whole_lines.map_or(text, |(_, rest)| rest);
     diagnosis.kernel_text = Some(with_whole_count(text, statistics));
-    twinbpf_verify::explain(diagnosis.into(), &request.insns)
+    twinbpf_verify::explain(diagnosis.into(), &request.insns())
 }
 
 /// The trace, with the first answer's count of verified instructions: its own ends where the time was over.

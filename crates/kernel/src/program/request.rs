@@ -7,7 +7,7 @@ use std::ffi::CString;
 use std::os::fd::AsFd;
 use std::time::Duration;
 
-use twinbpf_object::insn::Insn;
+use twinbpf_object::insn::{INSN_BYTES, Insn};
 use twinbpf_object::spec::ByteOrder;
 use twinbpf_object::{Code, Diagnosis, Errno, LinkedProgram, ProgramKind, Result};
 
@@ -19,8 +19,6 @@ use crate::{host, sys};
 /// Everything one `BPF_PROG_LOAD` needs, so that it can be asked again.
 pub(super) struct Request {
     pub(super) attributes: ProgramLoad,
-    /// The instructions, holes filled.
-    pub(super) insns: Vec<Insn>,
     pub(super) parts: ProgramParts,
 }
 
@@ -39,7 +37,7 @@ impl Request {
     pub(super) fn new(
         program: &LinkedProgram,
         kind: ProgramKind,
-        insns: Vec<Insn>,
+        code: Vec<u8>,
         context: &LoadContext<'_>,
     ) -> Result<Self> {
         let types = context.types;
@@ -55,13 +53,12 @@ impl Request {
                 ..ProgramLoad::default()
             },
             parts: ProgramParts {
-                code: encode(&insns),
+                code,
                 license: license_text(context.license)?,
                 functions: types.map_or_else(Vec::new, |_| records::functions(program)),
-                lines: types.map_or_else(Vec::new, |_| records::lines(program, &insns)),
+                lines: types.map_or_else(Vec::new, |_| records::lines(program)),
                 ..ProgramParts::default()
             },
-            insns,
         })
     }
 
@@ -96,6 +93,15 @@ impl Request {
 }
 
 impl Request {
+    /// The instructions, holes filled.
+    pub(super) fn insns(&self) -> Vec<Insn> {
+        let (slots, _) = self.parts.code.as_chunks::<INSN_BYTES>();
+        slots
+            .iter()
+            .map(|slot| Insn::from_bytes(*slot, ByteOrder::HOST))
+            .collect()
+    }
+
     /// The end of the trace that the verifier writes within `deadline`; empty if the host allows no child process.
     pub(super) fn trace(&self, deadline: Duration) -> String {
         let attributes = ProgramLoad {
@@ -131,16 +137,6 @@ fn flags(program: &LinkedProgram) -> u32 {
             0
         };
     sleepable | fragments | program.load_flags
-}
-
-/// The instructions as the kernel reads them: in the machine's byte order.
-fn encode(insns: &[Insn]) -> Vec<u8> {
-    let order = if cfg!(target_endian = "big") {
-        ByteOrder::Big
-    } else {
-        ByteOrder::Little
-    };
-    insns.iter().flat_map(|insn| insn.to_bytes(order)).collect()
 }
 
 /// A missing license stays missing: the kernel wants a text, and the empty one grants nothing.
