@@ -9,11 +9,11 @@ use crate::bytes::ByteOrder;
 
 /// An object's types as the bytes that the kernel takes, complete as a linker would have left them.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Upload(Arc<[u8]>);
+pub struct Upload(Arc<Vec<u8>>);
 
 impl From<Image> for Upload {
     fn from(finished: Image) -> Self {
-        Self(finished.finish().into())
+        Self(Arc::new(finished.finish()))
     }
 }
 
@@ -27,14 +27,14 @@ impl Upload {
     /// by ones of the same size that it does.
     pub fn bytes_for(&self, version: u32) -> Cow<'_, [u8]> {
         if older::knows_all(version) {
-            return Cow::Borrowed(&self.0);
+            return Cow::Borrowed(self.bytes());
         }
         match Image::read(&self.0, ByteOrder::HOST) {
             Some(mut image) => {
                 older::replace_unknown(&mut image, version);
                 Cow::Owned(image.finish())
             }
-            None => Cow::Borrowed(&self.0),
+            None => Cow::Borrowed(self.bytes()),
         }
     }
 }

@@ -2,11 +2,13 @@
 //!
 //! ```text
 //! index    stretch 0 | stretch 1 | ...      one walk of walk.rs, whose stretches follow each other in number
-//! stretch  page | page | ...                where every 32nd type starts
-//! page     slot | slot | ...                made when one of its types is asked for: where each starts, and the type
+//! stretch  start, start, ...                where every 32nd type starts, and with it a page
+//! group    page | page | ...                16 pages; made when one of its types is asked for, as are
+//! page     slot | slot | ...                where each type starts, and the type
 //! ```
 //!
-//! A kernel has 126,000 types (6.18): 4,000 pages, of which a program touches a few dozen.
+//! A kernel has 126,000 types (6.18): 4,000 pages, of which a program touches a few dozen. So a page that is not touched takes
+//! the four bytes of its start.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, OnceLock, PoisonError};
@@ -41,18 +43,19 @@ struct Pages {
     /// The number of the first type.
     first: usize,
     count: usize,
-    pages: Vec<Page>,
+    /// By page.
+    starts: Vec<u32>,
+    groups: Vec<OnceLock<Group>>,
 }
 
-struct Page {
-    start: u32,
-    slots: OnceLock<Box<[Slot]>>,
-}
+type Group = Box<[OnceLock<Box<[Slot]>>; GROUP_PAGES]>;
+
+const GROUP_PAGES: usize = 16;
 
 struct Slot {
     at: u32,
-    /// `None` if it is damaged.
-    found: OnceLock<Option<Type>>,
+    /// `None` if it is damaged. Boxed, because of a page only few types are asked for.
+    found: OnceLock<Option<Box<Type>>>,
 }
 
 impl Lazy {
@@ -70,9 +73,12 @@ impl Lazy {
     pub(super) fn get(&self, btf: &Btf, id: TypeId) -> Option<&Type> {
         let index = self.index(btf);
         let (stretch, position) = index.place(id.get())?;
-        let page = stretch.pages.get(position / PAGE_TYPES)?;
-        let slots = page.slots.get_or_init(|| {
-            walk::page(btf.own_types(), btf.order, page.start)
+        let page = position / PAGE_TYPES;
+        let start = *stretch.starts.get(page)?;
+        let group = stretch.groups.get(page / GROUP_PAGES)?;
+        let pages = group.get_or_init(Box::default);
+        let slots = pages.get(page % GROUP_PAGES)?.get_or_init(|| {
+            walk::page(btf.own_types(), btf.order, start)
                 .map(|at| Slot {
                     at,
                     found: OnceLock::new(),
@@ -82,9 +88,9 @@ impl Lazy {
         let slot = slots.get(position % PAGE_TYPES)?;
         let found = slot.found.get_or_init(|| {
             let at = usize::try_from(slot.at).ok()?;
-            btf.decoder(at, id).decode().ok()
+            btf.decoder(at, id).decode().ok().map(Box::new)
         });
-        found.as_ref()
+        found.as_deref()
     }
 
     /// The types with wanted names. The first search also finds where all types are, in the same walk.
@@ -134,14 +140,12 @@ impl Index {
                 // There are no more types than bytes of them.
                 let count = usize::try_from(stretch.count).unwrap_or(usize::MAX);
                 end = end.saturating_add(count);
-                let page = |start| Page {
-                    start,
-                    slots: OnceLock::new(),
-                };
+                let groups = 0..stretch.pages.len().div_ceil(GROUP_PAGES);
                 Pages {
                     first,
                     count,
-                    pages: stretch.pages.into_iter().map(page).collect(),
+                    groups: groups.map(|_| OnceLock::new()).collect(),
+                    starts: stretch.pages,
                 }
             })
             .collect();
