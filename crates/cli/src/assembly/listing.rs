@@ -126,7 +126,7 @@ impl FunctionRows {
         let Some(types) = &object.btf else {
             return rows;
         };
-        for info in &function.lines {
+        for info in function.lines.iter() {
             if let Some(row) = rows.row(info.at.0) {
                 row.source = Some(Source {
                     file: types.text(info.line.file).to_owned(),

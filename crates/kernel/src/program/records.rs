@@ -32,7 +32,7 @@ pub(super) fn lines(program: &LinkedProgram) -> Vec<LineRecord> {
             .and_then(|at| program.insns.get(at));
         insn.is_some_and(|insn| insn.opcode != 0)
     };
-    let mut records: Vec<LineRecord> = Vec::with_capacity(program.lines.lines().len());
+    let mut records: Vec<LineRecord> = Vec::with_capacity(program.lines.count());
     for info in program.lines.lines() {
         let follows = records.last().is_none_or(|last| last.insn_off < info.at.0);
         if follows && is_instruction(info.at.0) {

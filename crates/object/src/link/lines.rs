@@ -7,11 +7,13 @@ use crate::diagnosis::SourceLine;
 use crate::insn::InsnIndex;
 use crate::spec::LineInfo;
 
-/// The source lines of a linked program, with the types that hold their texts.
+/// The source lines of a linked program, with the types that hold their texts. They are those of its functions, shared: there
+/// may be half as many as instructions.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct SourceLines {
     btf: Option<Arc<Btf>>,
-    lines: Vec<LineInfo>,
+    /// By function: where it starts, and its lines, counted from there.
+    functions: Vec<(InsnIndex, Arc<[LineInfo]>)>,
 }
 
 impl SourceLines {
@@ -19,21 +21,28 @@ impl SourceLines {
     pub(super) fn new(btf: Option<Arc<Btf>>) -> Self {
         Self {
             btf,
-            lines: Vec::new(),
+            functions: Vec::new(),
         }
     }
 
     /// Adds the lines of a function that starts at `start`. Functions come in the order of their starts.
-    pub(super) fn extend(&mut self, start: InsnIndex, lines: &[LineInfo]) {
-        self.lines.extend(lines.iter().map(|info| LineInfo {
-            at: InsnIndex(start.0.saturating_add(info.at.0)),
-            ..*info
-        }));
+    pub(super) fn extend(&mut self, start: InsnIndex, lines: &Arc<[LineInfo]>) {
+        self.functions.push((start, Arc::clone(lines)));
     }
 
     /// Where the instructions from each on come from, ascending.
-    pub fn lines(&self) -> &[LineInfo] {
-        &self.lines
+    pub fn lines(&self) -> impl Iterator<Item = LineInfo> {
+        self.functions.iter().flat_map(|(start, lines)| {
+            lines.iter().map(|info| LineInfo {
+                at: InsnIndex(start.0.saturating_add(info.at.0)),
+                ..*info
+            })
+        })
+    }
+
+    /// How many [`SourceLines::lines`] gives.
+    pub fn count(&self) -> usize {
+        self.functions.iter().map(|(_, lines)| lines.len()).sum()
     }
 
     /// The types of the object that the lines are from.
@@ -44,11 +53,12 @@ impl SourceLines {
     /// The line that the instruction `at` comes from; `function` is the start of its function.
     pub fn find(&self, at: InsnIndex, function: InsnIndex) -> Option<SourceLine> {
         let btf = self.btf.as_deref()?;
-        let after = self.lines.partition_point(|info| info.at <= at);
-        let info = self.lines.get(after.checked_sub(1)?)?;
-        if info.at < function {
-            return None;
-        }
+        let known = &self.functions;
+        let after = known.partition_point(|(start, _)| *start <= function);
+        let (start, lines) = known.get(after.checked_sub(1)?)?;
+        let at = InsnIndex(at.0.checked_sub(start.0)?);
+        let after = lines.partition_point(|info| info.at <= at);
+        let info = lines.get(after.checked_sub(1)?)?;
         Some(SourceLine {
             file: btf.text(info.line.file).to_owned(),
             line: info.line.line,

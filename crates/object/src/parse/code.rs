@@ -8,6 +8,7 @@
 //! programs are none the worse, and whether one can run is for its engine to say.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use crate::diagnosis::{Code as ErrorCode, Diagnosis, Error, Result};
 use crate::elf::{Binding, Elf, Section, SectionIndex, Symbol, SymbolKind, SymbolPlace};
@@ -25,6 +26,15 @@ pub(super) struct Code {
     pub(super) is_among_programs: Vec<bool>,
     /// Functions by section and offset of their first byte.
     starts: BTreeMap<(SectionIndex, u64), FunctionIndex>,
+}
+
+/// Where a function stands.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct FunctionPlace {
+    section: SectionIndex,
+    function: FunctionIndex,
+    /// Offset of the first byte.
+    start: u64,
 }
 
 /// A function's place in its section, before its code is read.
@@ -87,9 +97,41 @@ impl Code {
             .starts
             .range((section, 0)..=(section, offset))
             .next_back()?;
-        let slot = u32::try_from((offset - start) / slot_bytes()).ok()?;
+        self.within(function, start, offset)
+    }
+
+    /// As [`Code::containing`], for a caller that asks for one place after the other; `last` is where the one before was.
+    pub(super) fn containing_near(
+        &self,
+        section: SectionIndex,
+        offset: u64,
+        last: &mut Option<FunctionPlace>,
+    ) -> Option<(FunctionIndex, InsnIndex)> {
+        if let Some(last) = last
+            && last.section == section
+            && let Some(found) = self.within(last.function, last.start, offset)
+        {
+            return Some(found);
+        }
+        let (function, at) = self.containing(section, offset)?;
+        *last = Some(FunctionPlace {
+            section,
+            function,
+            start: offset - u64::from(at.0) * slot_bytes(),
+        });
+        Some((function, at))
+    }
+
+    /// The instruction at this offset, if the function that starts at `start` has it.
+    fn within(
+        &self,
+        function: FunctionIndex,
+        start: u64,
+        offset: u64,
+    ) -> Option<(FunctionIndex, InsnIndex)> {
+        let slot = u32::try_from(offset.checked_sub(start)? / slot_bytes()).ok()?;
         let at = InsnIndex(slot);
-        self.functions[function.0].insns.get(at.get())?;
+        self.functions.get(function.0)?.insns.get(at.get())?;
         Some((function, at))
     }
 }
@@ -265,7 +307,7 @@ fn function(section: &Section<'_>, extent: Extent<'_>, order: ByteOrder) -> Resu
         references: Vec::new(),
         type_relocations: Vec::new(),
         type_id: None,
-        lines: Vec::new(),
+        lines: Arc::default(),
     })
 }
 

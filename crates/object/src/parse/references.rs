@@ -12,22 +12,20 @@
 //!
 //! Source: the kernel's `Documentation/bpf/llvm_reloc.rst`, and what clang 3.9 to 19 write.
 
-use std::collections::BTreeMap;
-
 use crate::diagnosis::{Code as ErrorCode, Diagnosis, Error, Result};
 use crate::elf::{self, Elf, Relocation, Section, SectionIndex, SectionKind, Symbol, SymbolPlace};
 use crate::insn::{Insn, InsnIndex, opcode};
 use crate::spec::{FunctionIndex, Reference, ReferenceTo};
 
-use super::code::{Code, slot_bytes};
+use super::code::{Code, FunctionPlace, slot_bytes};
 use super::externs::Externs;
 use super::maps::Maps;
 use super::role::Role;
 
 const CALL: u8 = opcode::JMP | opcode::CALL;
 
-/// References of each function by instruction, while they are gathered.
-type Found = Vec<BTreeMap<InsnIndex, ReferenceTo>>;
+/// References of each function, while they are gathered.
+type Found = Vec<Vec<Reference>>;
 
 /// What a relocated instruction does with the address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,7 +53,8 @@ pub(super) fn resolve(
         code,
         externs,
     };
-    let mut found: Found = vec![BTreeMap::new(); code.functions.len()];
+    let mut found: Found = vec![Vec::new(); code.functions.len()];
+    let mut last = None;
     for table in &elf.sections {
         let SectionKind::Relocations { of, .. } = table.kind else {
             continue;
@@ -64,17 +63,27 @@ pub(super) fn resolve(
             continue;
         };
         for relocation in elf::relocations(table, elf.byte_order)? {
-            resolver.relocation(section, relocation, &mut found)?;
+            if let Some((function, reference)) =
+                resolver.relocation(section, relocation, &mut last)?
+            {
+                found[function.0].push(reference);
+            }
         }
     }
+    resolver.order(&mut found)?;
     resolver.relative(&mut found)?;
-    for (function, references) in code.functions.iter_mut().zip(found) {
-        function.references = references
-            .into_iter()
-            .map(|(at, to)| Reference { at, to })
-            .collect();
+    for (function, mut references) in code.functions.iter_mut().zip(found) {
+        sort(&mut references);
+        function.references = references;
     }
     Ok(())
+}
+
+/// Compilers write relocations in the order of the instructions; then there is nothing to do.
+fn sort(references: &mut [Reference]) {
+    if !references.is_sorted_by_key(|each| each.at) {
+        references.sort_unstable_by_key(|each| each.at);
+    }
 }
 
 fn has_functions(section: &Section<'_>) -> bool {
@@ -93,8 +102,8 @@ impl Resolver<'_, '_> {
         &self,
         section: &Section<'_>,
         relocation: Relocation,
-        found: &mut Found,
-    ) -> Result<()> {
+        last: &mut Option<FunctionPlace>,
+    ) -> Result<Option<(FunctionIndex, Reference)>> {
         let place = Place {
             section: section.name,
             offset: relocation.offset,
@@ -106,9 +115,10 @@ impl Resolver<'_, '_> {
             );
             return Err(place.error(message));
         }
-        let Some((function, at)) = self.code.containing(section.index, relocation.offset) else {
+        let (index, offset) = (section.index, relocation.offset);
+        let Some((function, at)) = self.code.containing_near(index, offset, last) else {
             // Code outside of every function was left out, with a warning.
-            return Ok(());
+            return Ok(None);
         };
         let symbol = self.elf.symbols.get(relocation.symbol).ok_or_else(|| {
             place.error(format!(
@@ -120,10 +130,25 @@ impl Resolver<'_, '_> {
         let insn = self.code.functions[function.0].insns[at.get()];
         let usage = place.usage(insn, relocation.kind)?;
         let to = self.target(symbol, addend(relocation, usage, insn), usage, place)?;
-        match found[function.0].insert(at, to) {
-            None => Ok(()),
-            Some(_) => Err(place.error("two relocations change the same instruction".to_owned())),
+        Ok(Some((function, Reference { at, to })))
+    }
+
+    /// Puts the references of each function in order; none may be about the same instruction.
+    fn order(&self, found: &mut Found) -> Result<()> {
+        for (function, references) in self.code.functions.iter().zip(found) {
+            sort(references);
+            let twice = references.windows(2).find(|pair| pair[0].at == pair[1].at);
+            if let Some([reference, ..]) = twice {
+                let slot = u64::from(function.offset.0) + u64::from(reference.at.0);
+                let place = Place {
+                    section: &function.section,
+                    offset: slot * slot_bytes(),
+                };
+                let message = "two relocations change the same instruction";
+                return Err(place.error(message.to_owned()));
+            }
         }
+        Ok(())
     }
 
     fn target(
@@ -220,22 +245,20 @@ impl Resolver<'_, '_> {
                 let Some(callee) = target else {
                     return Err(self.call_outside(caller, offset, distance));
                 };
-                found[caller.0].insert(at, ReferenceTo::Function(callee));
+                let to = ReferenceTo::Function(callee);
+                found[caller.0].push(Reference { at, to });
             }
         }
         Ok(())
     }
 
-    fn relative_uses(
-        &self,
-        caller: FunctionIndex,
-        known: &BTreeMap<InsnIndex, ReferenceTo>,
-    ) -> Vec<(InsnIndex, i32)> {
+    fn relative_uses(&self, caller: FunctionIndex, known: &[Reference]) -> Vec<(InsnIndex, i32)> {
         let insns = &self.code.functions[caller.0].insns;
         (0u32..)
             .map(InsnIndex)
             .zip(insns)
-            .filter(|(at, insn)| is_relative(**insn) && !known.contains_key(at))
+            .filter(|(_, insn)| is_relative(**insn))
+            .filter(|(at, _)| known.binary_search_by_key(at, |each| each.at).is_err())
             .map(|(at, insn)| (at, insn.imm))
             .collect()
     }

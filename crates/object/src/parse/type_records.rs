@@ -11,7 +11,7 @@ use crate::elf::{Elf, Section};
 use crate::insn::InsnIndex;
 use crate::spec::{FunctionIndex, LineInfo, TypeRelocation};
 
-use super::code::Code;
+use super::code::{Code, FunctionPlace};
 
 const EXT: &str = ".BTF.ext";
 
@@ -49,6 +49,7 @@ pub(super) fn read(
         btf: &btf,
         code,
         last: None,
+        last_function: None,
     };
     placing.relocations(&ext)?;
     if let Err(error) = placing.information(&ext) {
@@ -71,6 +72,8 @@ struct Placing<'a, 'data> {
     code: &'a mut Code,
     /// The section that the last record was about; nearly always the next one is too.
     last: Option<(Name, &'a Section<'data>)>,
+    /// The function that the last record was about.
+    last_function: Option<FunctionPlace>,
 }
 
 impl Placing<'_, '_> {
@@ -113,19 +116,19 @@ impl Placing<'_, '_> {
                 self.code.functions[function.0].type_id = Some(placed.record);
             }
         }
+        let mut lines: Vec<Vec<LineInfo>> = vec![Vec::new(); self.code.functions.len()];
         ext.lines(self.btf, |placed| {
             if let Some((function, at)) = self.place(&placed)? {
                 let line = placed.record;
-                self.code.functions[function.0]
-                    .lines
-                    .push(LineInfo { at, line });
+                lines[function.0].push(LineInfo { at, line });
             }
             Ok(())
         })?;
-        for function in &mut self.code.functions {
-            sort_by_instruction(&mut function.lines, |each| each.at);
+        for (function, mut lines) in self.code.functions.iter_mut().zip(lines) {
+            sort_by_instruction(&mut lines, |each| each.at);
             // Of several for one instruction the first is the statement that the others are part of.
-            function.lines.dedup_by_key(|each| each.at);
+            lines.dedup_by_key(|each| each.at);
+            function.lines = lines.into();
         }
         Ok(())
     }
@@ -133,7 +136,7 @@ impl Placing<'_, '_> {
     fn forget_information(&mut self) {
         for function in &mut self.code.functions {
             function.type_id = None;
-            function.lines.clear();
+            function.lines = Arc::default();
         }
     }
 
@@ -148,7 +151,8 @@ impl Placing<'_, '_> {
             );
             return Err(malformed(0, message));
         }
-        Ok(self.code.containing(section.index, offset))
+        let last = &mut self.last_function;
+        Ok(self.code.containing_near(section.index, offset, last))
     }
 }
 

@@ -1,5 +1,7 @@
 //! Programs and functions before they are linked.
 
+use std::sync::Arc;
+
 use super::{ExternIndex, MapIndex};
 use crate::abi::{AttachKind, ProgramKind};
 use crate::btf::{LineRecord, RelocationKind, TypeId};
@@ -64,8 +66,8 @@ pub struct Function {
     pub type_relocations: Vec<TypeRelocation>,
     /// Its type in the object's BTF.
     pub type_id: Option<TypeId>,
-    /// Where its instructions come from, ascending; each entry holds up to the next one.
-    pub lines: Vec<LineInfo>,
+    /// Where its instructions come from, ascending; each entry holds up to the next one. Linked programs share them.
+    pub lines: Arc<[LineInfo]>,
 }
 
 /// One instruction's dependence on the target's types.

@@ -154,7 +154,7 @@ fn lines_types_and_core_records_follow_the_code() {
             own.name_of(before.type_id.unwrap())
         );
         assert_eq!(after.lines.len(), before.lines.len());
-        for (line, old) in after.lines.iter().zip(&before.lines) {
+        for (line, old) in after.lines.iter().zip(before.lines.iter()) {
             assert_eq!(line.at, old.at);
             assert_eq!(btf.text(line.line.text), own.text(old.line.text));
             assert_eq!(line.line.line, old.line.line);
