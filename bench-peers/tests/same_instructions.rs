@@ -123,7 +123,7 @@ fn hold_program(
         let bytes = std::fs::read(types).map_err(|error| error.to_string())?;
         let btf = twinbpf_object::btf::Btf::parse(&bytes, twinbpf::spec::ByteOrder::HOST)
             .map_err(|error| error.to_string())?;
-        target.btf = Some(std::sync::Arc::new(btf));
+        target.core_btf = Some(std::sync::Arc::new(btf));
     }
     let linked = twinbpf::link(&object, &target).map_err(|error| error.to_string())?;
     let ours = linked

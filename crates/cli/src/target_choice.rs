@@ -119,9 +119,8 @@ impl TargetChoice {
     pub(crate) fn target(&self, engine: &Engine, needs: &Needs) -> Result<Target> {
         let mut target = engine.target(needs)?;
         if let Some(types) = &self.types {
-            target.btf = Some(Arc::clone(types));
-            // They build on the running kernel's types.
-            target.modules.clear();
+            // Functions and variables are those of the engine that will run the program.
+            target.core_btf = Some(Arc::clone(types));
         }
         for config in &self.config {
             match config {

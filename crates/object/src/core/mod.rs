@@ -97,9 +97,13 @@ impl Adapted {
                 .iter()
                 .flat_map(|each| &each.type_relocations)
         };
-        let types = relocations().next().and(target.btf.as_deref());
+        let searched = match (&target.core_btf, relocations().next()) {
+            (_, None) => Searched::default(),
+            (Some(types), _) => Searched::new(Some(types), &[]),
+            (None, _) => Searched::new(target.btf.as_deref(), &target.modules),
+        };
         let roots = relocations().map(|each| each.root);
-        let mut asking = Asking::new(local, Searched::new(types, &target.modules), roots);
+        let mut asking = Asking::new(local, searched, roots);
         let functions = object
             .functions
             .iter()

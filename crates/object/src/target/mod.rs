@@ -25,8 +25,13 @@ pub struct Target {
     pub page_size_bytes: u32,
     /// The kernel version the engine claims, as `KERNEL_VERSION` packs it.
     pub kernel_version: u32,
-    /// The engine's types, if they are needed and known: what CO-RE adapts programs to.
+    /// The engine's types, if they are needed and known: what CO-RE adapts programs to, and where kernel functions and variables
+    /// are declared.
     pub btf: Option<Arc<Btf>>,
+    /// Other types for CO-RE to adapt programs to: those of another kernel, or the part of the engine's that a kernel without
+    /// types came with. Then nothing is adapted to `btf` and `modules`, which still decide what functions and variables there
+    /// are.
+    pub core_btf: Option<Arc<Btf>>,
     /// Types of the kernel's modules, each on top of `btf`, if something is looked for that `btf` does not have.
     pub modules: Vec<ModuleTypes>,
     /// Which kernel functions and variables there are.
@@ -65,6 +70,7 @@ impl Target {
             page_size_bytes,
             kernel_version,
             btf: None,
+            core_btf: None,
             modules: Vec::new(),
             offers: Offers::WhatTypesSay,
             config: KernelConfig::new(),

@@ -77,6 +77,39 @@ fn a_type_that_the_kernel_lacks_is_looked_for_in_its_modules() {
 }
 
 #[test]
+fn types_for_core_alone_take_the_place_of_the_kernels_and_its_modules() {
+    let object = Object::parse(fixture!("core")).unwrap();
+    let home = object.btf.clone().unwrap();
+    let moved = types_of(fixture!("core_target_moved"));
+    let other = Target {
+        core_btf: Some(Arc::clone(&moved)),
+        ..target(Arc::clone(&home))
+    };
+    let found = insns(&object, &link(&object, &other).unwrap());
+    assert_eq!(found, insns(&object, &link(&object, &target(moved)).unwrap()));
+    assert_ne!(found, insns(&object, &link(&object, &target(home)).unwrap()));
+}
+
+#[test]
+fn functions_are_those_of_the_kernel_also_if_core_has_types_of_its_own() {
+    let object = Object::parse(fixture!("kfuncs")).unwrap();
+    let kernel = crate::externs::kernel_like("kfuncs");
+    let empty = Arc::new(Btf::open(BtfBuilder::new(Little).build().into(), Little).unwrap());
+    let other = Target {
+        core_btf: Some(empty),
+        ..target(kernel.clone())
+    };
+    let holes = |target: &Target| {
+        let linked = link(&object, target).unwrap();
+        let programs = linked.programs.into_iter();
+        programs.map(|program| program.holes).collect::<Vec<_>>()
+    };
+    let found = holes(&other);
+    assert!(found.iter().any(|holes| !holes.is_empty()));
+    assert_eq!(found, holes(&target(kernel)));
+}
+
+#[test]
 fn the_part_that_is_enough_gives_the_same_instructions() {
     let object = Object::parse(fixture!("core")).unwrap();
     let sources = [

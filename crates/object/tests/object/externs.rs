@@ -23,7 +23,7 @@ fn fixture(name: &str) -> Object {
 }
 
 /// A kernel that has just what an object declares: the object's own types.
-fn kernel_like(name: &str) -> Arc<Btf> {
+pub(crate) fn kernel_like(name: &str) -> Arc<Btf> {
     fixture(name).btf.unwrap()
 }
 
