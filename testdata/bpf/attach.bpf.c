@@ -14,6 +14,8 @@ static void (*const bpf_set_hash_invalid)(void *skb) = (void *)BPF_FUNC_set_hash
 
 /* Only this process counts where a hook sees all of them. */
 volatile const __u32 process = 0;
+/* Whether raw tracepoints have cookies: since 6.10. */
+volatile const __u32 has_raw_cookies = 1;
 
 __u64 xdp_runs = 0;
 __u64 replacement_runs = 0;
@@ -184,7 +186,8 @@ int raw(void *context)
 {
 	if (is_ours()) {
 		count(&raw_runs);
-		raw_cookie = bpf_get_attach_cookie(context);
+		if (has_raw_cookies)
+			raw_cookie = bpf_get_attach_cookie(context);
 	}
 	return 0;
 }
@@ -194,7 +197,8 @@ int typed(void *context)
 {
 	if (is_ours()) {
 		count(&typed_runs);
-		typed_cookie = bpf_get_attach_cookie(context);
+		if (has_raw_cookies)
+			typed_cookie = bpf_get_attach_cookie(context);
 	}
 	return 0;
 }

@@ -80,7 +80,7 @@ const MODULES: &[(&str, &[Row])] = &[
             ("attr", &[]),
             ("host", &[]),
             ("externs", &["host"]),
-            ("privilege", &[]),
+            ("privilege", &["host"]),
             ("facts", &["host", "privilege"]),
             ("sys", &["attr"]),
             ("fd_info", &[]),
@@ -148,6 +148,7 @@ const MODULES: &[(&str, &[Row])] = &[
                 "struct_ops",
                 &[
                     "attr",
+                    "host",
                     "interface",
                     "map",
                     "map_error",

@@ -8,6 +8,8 @@ use std::fmt;
 use twinbpf_object::abi::MapFlags;
 use twinbpf_object::{Diagnosis, MapKind, MapSpec, ProgramKind};
 
+use crate::host;
+
 /// A capability that BPF requests can need.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Capability {
@@ -178,9 +180,12 @@ pub(crate) fn needed_for_map(spec: &MapSpec) -> Vec<Capability> {
 
 /// What loading a program of this kind needs.
 ///
-/// KERNEL: tried on 6.18 with one capability at a time.
+/// KERNEL: tried on 6.18 with one capability at a time, and on 6.1 and 6.12, of which the older one is stricter about infrared.
 pub(crate) fn needed_for_program(kind: ProgramKind) -> &'static [Capability] {
     match kind {
+        ProgramKind::LircMode2 if !host::is_at_least("6.12") => {
+            &[Capability::Bpf, Capability::NetAdmin]
+        }
         ProgramKind::SocketFilter
         | ProgramKind::CgroupSkb
         | ProgramKind::LircMode2

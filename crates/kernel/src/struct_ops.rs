@@ -14,14 +14,14 @@
 use std::os::fd::AsFd;
 
 use twinbpf_object::spec::{StructOps, StructOpsMember};
-use twinbpf_object::{Code, Diagnosis, Errno, MapSpec, Result};
+use twinbpf_object::{Code, Diagnosis, Errno, Error, MapSpec, Result};
 
 use crate::attr::{MapCreate, TOKEN_FD, fd_number, kernel_name};
 use crate::interface::Interface;
 use crate::map::{KernelMap, MapContext};
 use crate::program::KernelProgram;
 use crate::types::KernelTypes;
-use crate::{map_error, map_fd};
+use crate::{host, map_error, map_fd};
 
 /// A table in use without a link: filling it put it to use, and taking its value out ends that. Dropping this does so.
 #[derive(Debug)]
@@ -66,6 +66,9 @@ pub(crate) fn create(
     let interface = Interface::find(&table.interface, types)
         .map_err(|error| error.map(|diagnosis| diagnosis.in_map(&spec.name)))?;
     let link = if table.needs_link { LINK } else { 0 };
+    if table.needs_link && !host::is_at_least(LINK_SINCE) {
+        return Err(no_links_yet(spec));
+    }
     let request = MapCreate {
         map_type: spec.kind.number(),
         key_size: spec.key_size,
@@ -159,5 +162,18 @@ fn content(
     Ok(is_set.then(|| bytes.to_vec()))
 }
 
+/// KERNEL: 6.1 answers the flag EINVAL, like everything that it does not know.
+fn no_links_yet(spec: &MapSpec) -> Error {
+    let message = format!(
+        "tables of functions that a link puts to use came with Linux {LINK_SINCE}, this is {}",
+        host::shown_version(host::kernel_version())
+    );
+    Diagnosis::new(Code::MAP_UNSUPPORTED, message)
+        .in_map(&spec.name)
+        .help("in section `.struct_ops`, without `.link`, a table is put to use when it is filled")
+        .into()
+}
+
 /// `BPF_F_LINK`
 const LINK: u32 = 1 << 13;
+const LINK_SINCE: &str = "6.4";

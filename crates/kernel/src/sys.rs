@@ -272,9 +272,17 @@ struct SharedLog {
     len: usize,
 }
 
+/// Most bytes that get their pages at once: a larger log is seldom filled.
+const POPULATED_BYTES: usize = 1 << 20;
+
 impl SharedLog {
     fn new(len: usize) -> Result<Self, Errno> {
-        let flags = rustix::mm::MapFlags::SHARED | rustix::mm::MapFlags::POPULATE;
+        let populated = if len <= POPULATED_BYTES {
+            rustix::mm::MapFlags::POPULATE
+        } else {
+            rustix::mm::MapFlags::empty()
+        };
+        let flags = rustix::mm::MapFlags::SHARED | populated;
         let both = rustix::mm::ProtFlags::READ | rustix::mm::ProtFlags::WRITE;
         // SAFETY: a new anonymous mapping at an address of the kernel's choice disturbs nothing.
         let start = unsafe { rustix::mm::mmap_anonymous(std::ptr::null_mut(), len, both, flags) };
@@ -286,7 +294,12 @@ impl SharedLog {
     /// A copy of what was written. The child is gone, so nobody writes any more.
     fn text(&self) -> Vec<u8> {
         // SAFETY: the mapping has `len` bytes, lives as long as `self`, and its only other user, the child, has ended.
-        unsafe { std::slice::from_raw_parts(self.base.as_ptr(), self.len) }.to_vec()
+        let bytes = unsafe { std::slice::from_raw_parts(self.base.as_ptr(), self.len) };
+        bytes
+            .split(|byte| *byte == 0)
+            .next()
+            .unwrap_or_default()
+            .to_vec()
     }
 }
 

@@ -31,6 +31,8 @@ pub enum Need {
     ClosedBpf,
     /// Linux 6.18 with pages of 4 KiB, where the rules of maps were observed.
     Linux618,
+    /// A kernel of at least this release: what a test shows came with it.
+    Since(u32, u32),
     /// User namespaces for ordinary users.
     UserNamespaces,
     /// The compiler that built the fixtures.
@@ -92,7 +94,7 @@ fn trial(case: Case, required: &str) -> Trial {
         .find_map(|need| need.missing().map(|reason| (*need, reason)));
     match missing {
         None => Trial::test(case.name, || outcome(case.body)),
-        Some((need, reason)) if required.split(',').any(|name| name == need.name()) => {
+        Some((need, reason)) if required.split(',').any(|name| need.is_promised_by(name)) => {
             Trial::test(case.name, move || {
                 Err(Failed::from(format!(
                     "{reason}, though TWINBPF_REQUIRE promises it"
@@ -111,6 +113,10 @@ fn outcome(body: Box<dyn FnOnce() + Send>) -> Result<(), Failed> {
 }
 
 impl Need {
+    fn is_promised_by(self, word: &str) -> bool {
+        !word.is_empty() && word == self.name()
+    }
+
     fn name(self) -> &'static str {
         match self {
             Self::Kernel
@@ -127,6 +133,8 @@ impl Need {
             Self::Bpftool => "bpftool",
             Self::UserProbeHeader => "sdt",
             Self::FunctionTracing => "function-tracing",
+            // Nobody can promise it: the kernel is what it is.
+            Self::Since(..) => "",
         }
     }
 
@@ -172,11 +180,13 @@ impl Need {
                 (setting.trim() == "0").then(|| "needs kernel.unprivileged_bpf_disabled".to_owned())
             }
             Self::Linux618 => {
-                let release =
-                    std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+                let release = release();
                 let is_observed = release.starts_with("6.18.") && cfg!(target_arch = "x86_64");
                 (!is_observed)
                     .then(|| format!("needs Linux 6.18 on x86-64, this is {}", release.trim()))
+            }
+            Self::Since(major, minor) => {
+                (!is_since(major, minor)).then(|| format!("needs Linux {major}.{minor}"))
             }
             Self::UserNamespaces => succeeds(
                 "unshare",
@@ -198,6 +208,20 @@ impl Need {
             }
         }
     }
+}
+
+/// Whether the running kernel is at least this release.
+pub fn is_since(major: u32, minor: u32) -> bool {
+    let release = release();
+    let mut numbers = release
+        .split(|c: char| !c.is_ascii_digit())
+        .map(|digits| digits.parse::<u32>().unwrap_or(0));
+    let mut next = || numbers.next().unwrap_or(0);
+    (next(), next()) >= (major, minor)
+}
+
+fn release() -> String {
+    std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default()
 }
 
 /// Where cgroups of version 2 are.

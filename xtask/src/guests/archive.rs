@@ -11,6 +11,7 @@ use std::collections::BTreeSet;
 pub(super) struct Archive {
     bytes: Vec<u8>,
     folders: BTreeSet<String>,
+    files: BTreeSet<String>,
     entries: u32,
 }
 
@@ -29,9 +30,12 @@ impl Archive {
         archive
     }
 
-    /// Adds a file at an absolute path, and the folders in which it lies.
+    /// Adds a file at an absolute path, and the folders in which it lies; the first of several at one path is kept.
     pub(super) fn file(&mut self, path: &str, content: &[u8]) {
         let path = path.trim_start_matches('/');
+        if !self.files.insert(path.to_owned()) {
+            return;
+        }
         if let Some((folder, _)) = path.rsplit_once('/') {
             self.folder(folder);
         }

@@ -1,4 +1,6 @@
-//! What runs in a guest: the test binaries and the command, linked statically, because a guest has no libraries.
+//! What runs in a guest: the test binaries and the command, as cargo builds them for this machine anyway, without their symbols.
+//!
+//! A guest has no libraries of its own, so it gets those of this machine that they name.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -11,12 +13,14 @@ pub(super) struct Binary {
     /// `crate::target`.
     pub(super) name: String,
     pub(super) is_test: bool,
+    /// Where cargo put it, and where it lies in the guest: some tests start themselves.
     pub(super) file: PathBuf,
+    /// The same without symbols and debug information, which would be most of the archive.
+    pub(super) stripped: PathBuf,
     /// The crate's folder, in which cargo runs tests.
     pub(super) folder: PathBuf,
 }
 
-const PLATFORM: &str = "x86_64-unknown-linux-gnu";
 /// Integration tests that ask the kernel: package and target. Those that time the vm or compare it are not here: emulated
 /// machines are slow, and its answers do not depend on the kernel.
 const TESTED: &[(&str, &[&str])] = &[
@@ -40,7 +44,7 @@ const TESTED: &[(&str, &[&str])] = &[
 /// # Errors
 ///
 /// If cargo fails; it has said why.
-pub(super) fn build(root: &Path) -> Result<Vec<Binary>, String> {
+pub(super) fn build(root: &Path, cache: &Path) -> Result<Vec<Binary>, String> {
     let mut built = Vec::new();
     for (package, targets) in TESTED {
         let mut tests = cargo(root, "test");
@@ -51,26 +55,29 @@ pub(super) fn build(root: &Path) -> Result<Vec<Binary>, String> {
     let mut programs = cargo(root, "build");
     programs.args(["-p", "guest-init", "-p", "twinbpf-cli", "--bins"]);
     built.extend(executables(programs)?);
+    for binary in &mut built {
+        binary.stripped = cache.join(binary.name.replace(':', "_"));
+        strip(&binary.file, &binary.stripped)?;
+    }
     Ok(built)
 }
 
-/// Symbols and debug information would be most of the archive.
+fn strip(file: &Path, stripped: &Path) -> Result<(), String> {
+    let mut tool = Command::new("strip");
+    let status = tool.arg("-o").arg(stripped).arg(file).status();
+    let status = status.map_err(|error| format!("strip (Debian: binutils): {error}"))?;
+    if status.success() {
+        Ok(())
+    } else {
+        Err(format!("strip {}: {status}", file.display()))
+    }
+}
+
 fn cargo(root: &Path, task: &str) -> Command {
     let mut command = Command::new(env!("CARGO"));
     command
         .current_dir(root)
-        .env(
-            "RUSTFLAGS",
-            "-C target-feature=+crt-static -C strip=symbols",
-        )
-        .args([
-            task,
-            "--quiet",
-            "--locked",
-            "--message-format=json",
-            "--target",
-            PLATFORM,
-        ]);
+        .args([task, "--quiet", "--locked", "--message-format=json"]);
     command
 }
 
@@ -98,6 +105,7 @@ fn binary(message: &Value) -> Option<Binary> {
         name: format!("{crate_name}::{target}"),
         is_test: message["target"]["kind"][0] == "test",
         file,
+        stripped: PathBuf::new(),
         folder: folder.to_owned(),
     })
 }

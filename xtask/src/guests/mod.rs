@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! kernels.rs   Debian's packages, unpacked in target/guests
-//! binaries.rs  test binaries, linked statically
+//! binaries.rs  test binaries, and the libraries they name
 //! archive.rs   both, and the files that tests read, as the machine's first file system
 //! machine.rs   QEMU, until the console says it is over
 //! outcome.rs   what the tests said
@@ -87,7 +87,7 @@ pub(crate) fn run(options: &Options<'_>) -> Result<String, String> {
                 .to_owned(),
         );
     }
-    let built = binaries::build(root)?;
+    let built = binaries::build(root, &cache)?;
     let mut outcome = Outcome::default();
     for kernel in &kernels {
         let start = Instant::now();
@@ -138,12 +138,12 @@ fn assemble(
     }
     for binary in built {
         if binary.name == "guest-init::guest-init" {
-            add(&mut archive, &binary.file, "/init")?;
+            add(&mut archive, &binary.stripped, "/init")?;
         } else if !binary.is_test {
-            add(&mut archive, &binary.file, "/bin/twinbpf")?;
+            add(&mut archive, &binary.stripped, "/bin/twinbpf")?;
         } else if options.objects.is_none() {
             let program = binary.file.to_string_lossy();
-            add(&mut archive, &binary.file, &program)?;
+            add(&mut archive, &binary.stripped, &program)?;
             let filter = options
                 .filter
                 .map(|filter| format!("\t{filter}"))
@@ -163,7 +163,12 @@ fn assemble(
             }
         }
     }
-    add_tool(&mut archive, "ip")?;
+    for binary in built {
+        add_libraries(&mut archive, &binary.file)?;
+    }
+    for tool in ["ip", "unshare", "true"] {
+        add_tool(&mut archive, tool)?;
+    }
     archive.file("/plan", plan.as_bytes());
     // Tests run in their crate's folder.
     for binary in built {
@@ -198,14 +203,18 @@ fn add_tool(archive: &mut Archive, name: &str) -> Result<(), String> {
     let Some(tool) = folders.into_iter().find(|path| path.exists()) else {
         return Ok(());
     };
-    let listed = Command::new("ldd").arg(&tool).output();
+    add_libraries(archive, &tool)?;
+    add(archive, &tool, &format!("/bin/{name}"))
+}
+
+/// The libraries that a program names, where it looks for them.
+fn add_libraries(archive: &mut Archive, program: &Path) -> Result<(), String> {
+    let listed = Command::new("ldd").arg(program).output();
     let text = listed.map(|output| output.stdout).unwrap_or_default();
     let text = String::from_utf8_lossy(&text).into_owned();
     // `libc.so.6 => /lib/libc.so.6 (0x7f..)`, `/lib64/ld-linux-x86-64.so.2 (0x7f..)`
-    for library in text.split_whitespace().filter(|word| word.starts_with('/')) {
-        add(archive, Path::new(library), library)?;
-    }
-    add(archive, &tool, &format!("/bin/{name}"))
+    let mut libraries = text.split_whitespace().filter(|word| word.starts_with('/'));
+    libraries.try_for_each(|library| add(archive, Path::new(library), library))
 }
 
 fn add_folder(archive: &mut Archive, folder: &Path) -> Result<(), String> {

@@ -6,7 +6,7 @@ use twinbpf_object::abi::{AttachKind, BpfRequest};
 use twinbpf_object::{Code, Diagnosis, Errno, Error, LinkedProgram, ProgramKind};
 use twinbpf_verify::VerifierLog;
 
-use super::request::{LOG_BYTES, Request};
+use super::request::{LOG_BYTES, Request, trace_bytes};
 use crate::host;
 use crate::privilege::{Privileges, needed_for_program};
 
@@ -86,7 +86,8 @@ fn not_permitted(program: &LinkedProgram, kind: ProgramKind) -> String {
 /// over are the ones to show.
 ///
 /// KERNEL: when the trace does not fit, 6.4 and later keep its end, and the number becomes ENOSPC; so number and reason come
-/// from the first answer, the trace from the second. Before 6.4 the beginning is kept, which says nothing: it is left out.
+/// from the first answer, the trace from the second. Before 6.4 the beginning is kept. It is left out, but for a program that is
+/// refused for its length: so far into it, one turn of the loop is as good as another.
 pub(super) fn rejected(
     request: &Request,
     errno: Errno,
@@ -94,10 +95,11 @@ pub(super) fn rejected(
     taken: Duration,
 ) -> Error {
     let trace = request.trace(taken.max(SHORTEST_TRACE));
+    let is_full = trace.len() + 1 >= trace_bytes();
+    let has_end = !is_full || errno == Errno::E2BIG || trace_bytes() == LOG_BYTES;
     let is_cut = trace.len() + 1 >= LOG_BYTES;
-    let has_end = !is_cut || host::kernel_version() >= host::version(6, 4);
     let text = if has_end && !trace.is_empty() {
-        &trace
+        last_bytes(&trace, LOG_BYTES)
     } else {
         statistics
     };
@@ -114,6 +116,14 @@ pub(super) fn rejected(
     let text = whole_lines.map_or(text, |(_, rest)| rest);
     diagnosis.kernel_text = Some(with_whole_count(text, statistics));
     twinbpf_verify::explain(diagnosis.into(), &request.insns())
+}
+
+fn last_bytes(text: &str, most: usize) -> &str {
+    let mut start = text.len().saturating_sub(most);
+    while !text.is_char_boundary(start) {
+        start += 1;
+    }
+    &text[start..]
 }
 
 /// The trace, with the first answer's count of verified instructions: its own ends where the time was over.

@@ -108,7 +108,7 @@ impl Request {
             log_level: TRACE,
             ..self.attributes
         };
-        let log = sys::program_log_within(&attributes, &self.parts, (LOG_BYTES, deadline));
+        let log = sys::program_log_within(&attributes, &self.parts, (trace_bytes(), deadline));
         sys::text_of(&log.unwrap_or_default())
     }
 }
@@ -120,6 +120,16 @@ impl Answer {
 }
 
 /// The level that costs nothing. KERNEL: it came with 5.2; older kernels would write a whole trace.
+/// Room for a trace. KERNEL: 6.4 and later keep the end of one that does not fit, older ones the beginning (seen on 6.1): there it
+/// gets as much room as all of them take.
+pub(super) fn trace_bytes() -> usize {
+    if host::kernel_version() >= host::version(6, 4) {
+        LOG_BYTES
+    } else {
+        LARGEST_LOG_BYTES
+    }
+}
+
 pub(super) fn statistics_level() -> u32 {
     if host::kernel_version() >= host::version(5, 2) {
         STATISTICS
@@ -157,6 +167,8 @@ const TRACE: u32 = 1;
 const STATISTICS_BYTES: usize = 4 * 1024;
 /// Room for what the verifier writes.
 pub(super) const LOG_BYTES: usize = 64 * 1024;
+/// KERNEL: kernels before 5.16 take no larger one.
+const LARGEST_LOG_BYTES: usize = (16 << 20) - 1;
 const ATTEMPTS: u32 = 5;
 /// `BPF_F_SLEEPABLE`
 const SLEEPABLE: u32 = 1 << 4;

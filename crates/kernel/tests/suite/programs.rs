@@ -204,14 +204,8 @@ fn the_instruction_limit_keeps_its_errno_and_the_end_of_the_trace() {
         error.diagnosis().render()
     );
     assert_eq!(error.errno(), Some(Errno::E2BIG));
-    assert!(
-        error
-            .diagnosis()
-            .kernel_text
-            .as_deref()
-            .unwrap()
-            .contains("call bpf_ktime_get_ns#5")
-    );
+    let text = error.diagnosis().kernel_text.as_deref().unwrap();
+    assert!(text.contains("call bpf_ktime_get_ns#5"), "{text}");
     assert!(
         error.diagnosis().place.source.is_none(),
         "{}",
@@ -302,8 +296,9 @@ fn the_capabilities_named_are_those_the_kernel_insists_on() {
     let mut wrong = Vec::new();
     for kind in ProgramKind::all() {
         let named = with_capabilities(CapabilitySet::empty(), move || refusal(kind).unwrap());
-        if refusal(kind).is_some_and(|text| text.contains("not permitted")) {
-            // Refused to root as well: a kernel built without trampolines, nothing to compare.
+        let as_root = refusal(kind).unwrap_or_default();
+        if as_root.contains("not permitted") || as_root.contains("came with") {
+            // Refused to root as well, by a kernel built without trampolines or older than the kind: nothing to compare.
             continue;
         }
         for (flag, name) in [

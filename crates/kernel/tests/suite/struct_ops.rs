@@ -15,13 +15,23 @@ pub(crate) fn cases() -> Vec<Case> {
     vec![
         Case::new(
             "struct_ops::a_table_is_created_filled_and_checked_by_the_kernel",
-            &[Need::Kernel, Need::KernelTypes],
+            &[Need::Kernel, Need::KernelTypes, Need::Since(6, 4)],
             a_table_is_created_filled_and_checked_by_the_kernel,
         ),
         Case::new(
             "struct_ops::a_congestion_control_carries_traffic_while_it_is_linked",
-            &[Need::Kernel, Need::KernelTypes, Need::Network],
+            &[
+                Need::Kernel,
+                Need::KernelTypes,
+                Need::Network,
+                Need::Since(6, 4),
+            ],
             a_congestion_control_carries_traffic_while_it_is_linked,
+        ),
+        Case::new(
+            "struct_ops::a_table_without_a_link_is_in_use_from_when_it_is_filled",
+            &[Need::Kernel, Need::KernelTypes, Need::Network],
+            a_table_without_a_link_is_in_use_from_when_it_is_filled,
         ),
         Case::new(
             "struct_ops::what_the_kernel_lacks_is_named",
@@ -57,6 +67,19 @@ impl Loading {
     fn spec(&self, name: &str) -> MapSpec {
         let mut maps = self.linked.maps.iter();
         maps.find(|map| map.name == name).unwrap().clone()
+    }
+
+    /// The object's table under another name: names of congestion controls are the whole machine's.
+    fn table(&self, name: &str, needs_link: bool) -> MapSpec {
+        let mut spec = self.spec("halving");
+        let mut table = spec.struct_ops.take().unwrap();
+        let mut bytes = [0; 16];
+        bytes[..name.len()].copy_from_slice(name.as_bytes());
+        let table_mut = std::sync::Arc::make_mut(&mut table);
+        table_mut.needs_link = needs_link;
+        assert!(table_mut.set("name", &bytes));
+        spec.struct_ops = Some(table);
+        spec
     }
 
     fn create(&self, spec: &MapSpec) -> Result<KernelMap> {
@@ -100,15 +123,8 @@ fn a_table_is_created_filled_and_checked_by_the_kernel() {
 fn a_congestion_control_carries_traffic_while_it_is_linked() {
     let loading = Loading::new();
     let programs = ["half", "keep", "stay"].map(|name| loading.program(name).unwrap());
-    // Names of congestion controls are the whole machine's; the other test makes a table with the one of the object.
     let name = "twinbpf_linked";
-    let mut spec = loading.spec("halving");
-    let mut table = spec.struct_ops.take().unwrap();
-    let mut bytes = [0; 16];
-    bytes[..name.len()].copy_from_slice(name.as_bytes());
-    assert!(std::sync::Arc::make_mut(&mut table).set("name", &bytes));
-    spec.struct_ops = Some(table);
-    let map = loading.create(&spec).unwrap();
+    let map = loading.create(&loading.table(name, true)).unwrap();
     let empty = KernelLink::attach_struct_ops(&map).unwrap_err();
     assert_eq!(empty.diagnosis().code, Code::ATTACH_KIND, "{empty}");
     loading.kernel.fill_struct_ops(&map, &programs).unwrap();
@@ -118,6 +134,21 @@ fn a_congestion_control_carries_traffic_while_it_is_linked() {
     assert_eq!(link.info().unwrap().place, LinkPlace::StructOps { map: id });
     std::thread::spawn(move || carry(name)).join().unwrap();
     link.detach().unwrap();
+    assert_gone(name);
+}
+
+fn a_table_without_a_link_is_in_use_from_when_it_is_filled() {
+    let loading = Loading::new();
+    let programs = ["half", "keep", "stay"].map(|name| loading.program(name).unwrap());
+    let name = "twinbpf_filled";
+    let map = loading.create(&loading.table(name, false)).unwrap();
+    loading.kernel.fill_struct_ops(&map, &programs).unwrap();
+    std::thread::spawn(move || carry(name)).join().unwrap();
+    map.delete(&[0; 4]).unwrap();
+    assert_gone(name);
+}
+
+fn assert_gone(name: &str) {
     let socket = TcpListener::bind("127.0.0.1:0").unwrap();
     let gone = rustix::net::sockopt::set_tcp_congestion(&socket, name);
     assert_eq!(gone, Err(rustix::io::Errno::NOENT));
@@ -163,12 +194,7 @@ fn what_the_kernel_lacks_is_named() {
         assert!(!known.contains("common_value"), "{known}");
     }
     // A name without its NUL is no text, and the kernel's interface says so itself.
-    let mut spec = loading.spec("halving");
-    let mut table = spec.struct_ops.take().unwrap();
-    let table_mut = std::sync::Arc::make_mut(&mut table);
-    assert!(table_mut.set("name", &[0; 16]));
-    spec.struct_ops = Some(table);
-    let map = loading.create(&spec).unwrap();
+    let map = loading.create(&loading.table("", false)).unwrap();
     let programs = ["half", "keep", "stay"].map(|name| loading.program(name).unwrap());
     let error = loading.kernel.fill_struct_ops(&map, &programs).unwrap_err();
     assert_eq!(error.diagnosis().code, Code::MAP_OPERATION, "{error}");

@@ -86,8 +86,14 @@ fn types_for_core_alone_take_the_place_of_the_kernels_and_its_modules() {
         ..target(Arc::clone(&home))
     };
     let found = insns(&object, &link(&object, &other).unwrap());
-    assert_eq!(found, insns(&object, &link(&object, &target(moved)).unwrap()));
-    assert_ne!(found, insns(&object, &link(&object, &target(home)).unwrap()));
+    assert_eq!(
+        found,
+        insns(&object, &link(&object, &target(moved)).unwrap())
+    );
+    assert_ne!(
+        found,
+        insns(&object, &link(&object, &target(home)).unwrap())
+    );
 }
 
 #[test]

@@ -9,6 +9,7 @@ use std::process::Command;
 
 use twinbpf::zerocopy::FromBytes;
 use twinbpf::{Engine, Loaded, Object};
+use twinbpf_trials::is_since;
 
 /// The fixture with only these programs, in the kernel.
 pub(crate) fn load(programs: &[&str]) -> Loaded {
@@ -25,6 +26,9 @@ fn object(programs: &[&str]) -> Object {
     }
     object
         .set_variable("process", &std::process::id().to_ne_bytes())
+        .unwrap();
+    object
+        .set_variable("has_raw_cookies", &u32::from(is_since(6, 10)).to_ne_bytes())
         .unwrap();
     object
 }
