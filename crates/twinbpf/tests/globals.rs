@@ -140,6 +140,8 @@ fn send(loaded: &Loaded, len: usize, times: usize) {
         sender
             .send_to(&payload, receiver.local_addr().unwrap())
             .unwrap();
+        // Once it has arrived, the program has seen it come in.
+        receiver.recv(&mut [0; 2048]).unwrap();
     }
     link.settle().unwrap();
 }

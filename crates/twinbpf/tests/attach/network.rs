@@ -65,11 +65,22 @@ const CASES: &[(&str, fn())] = &[
     ),
 ];
 
+/// Cases that need a kernel with links for the packet filter, and for traffic control.
+const SINCE: &[(&str, u32, u32)] = &[
+    ("the_packet_filter_runs_programs", 6, 4),
+    ("tc_programs_run_in_the_order_asked_for", 6, 6),
+    ("a_changed_list_is_not_added_to", 6, 6),
+    ("flows_are_dissected", 6, 6),
+    ("an_object_is_attached_whole_or_not_at_all", 6, 6),
+];
+
 /// The cases of this file.
 pub(crate) fn cases() -> Vec<Case> {
     let case = |(name, body): &(&str, fn())| {
         let body = *body;
-        let needs = [Need::Kernel, Need::Network, Need::Bpffs];
+        let mut needs = vec![Need::Kernel, Need::Network, Need::Bpffs];
+        let newer = SINCE.iter().find(|(newer, ..)| newer == name);
+        needs.extend(newer.map(|(_, major, minor)| Need::Since(*major, *minor)));
         Case::new(&format!("network::{name}"), &needs, move || {
             in_own_network(body);
         })
