@@ -7,7 +7,7 @@ use std::sync::Arc;
 use twinbpf_shm::SharedBytes;
 
 use crate::fault::FaultKind;
-use crate::maps::{LiveMap, Record};
+use crate::maps::{LiveMap, Record, Ring};
 use crate::objects::Objects;
 
 /// Most iterators, sections and the like that a run can have open: far more than frames have room for.
@@ -18,8 +18,10 @@ const MOST_OPEN: usize = 4096;
 pub(crate) struct Held {
     /// The lock it holds, by address. KERNEL: at most one at a time (6.18).
     pub(crate) lock: Option<(u32, SharedBytes)>,
-    /// Records it has reserved, with their ring buffers.
-    pub(crate) records: Vec<(LiveMap, Record)>,
+    /// Records it has reserved, with the handles of their ring buffers.
+    records: Vec<(u32, Record)>,
+    /// Those ring buffers, held until the run ends: taking one again for every record would cost as much as the record.
+    rings: Vec<LiveMap>,
     iterators: Vec<(Place, Iterator)>,
     sections: Vec<Section>,
     dynptrs: Vec<(Place, Dynptr)>,
@@ -106,11 +108,29 @@ pub(crate) enum Section {
 }
 
 impl Held {
+    /// Whether the ring buffer with this handle is held.
+    pub(crate) fn has_ring(&self, handle: u32) -> bool {
+        self.rings.iter().any(|ring| ring.handle() == handle)
+    }
+
+    /// Holds a ring buffer until the run ends.
+    #[cold]
+    pub(crate) fn hold_ring(&mut self, ring: LiveMap) {
+        self.rings.push(ring);
+    }
+
+    /// Notes a record of a ring buffer that is held.
+    pub(crate) fn keep_record(&mut self, handle: u32, record: Record) {
+        self.records.push((handle, record));
+    }
+
     /// Takes the record whose data is at `address` out.
-    pub(crate) fn take_record(&mut self, address: u32) -> Option<(LiveMap, Record)> {
+    pub(crate) fn take_record(&mut self, address: u32) -> Option<(&Ring, Record)> {
         let mut records = self.records.iter();
         let index = records.position(|(_, record)| record.address == address)?;
-        Some(self.records.swap_remove(index))
+        let (handle, record) = self.records.swap_remove(index);
+        let ring = self.rings.iter().find(|ring| ring.handle() == handle)?;
+        Some((ring.ring()?, record))
     }
 
     /// Begins a loop; an older one at the same place is over.
@@ -254,7 +274,7 @@ impl Held {
     /// Gives everything back.
     #[inline(always)]
     pub(crate) fn give_back(&mut self) {
-        if self.lock.is_some() || !self.records.is_empty() || self.is_open {
+        if self.lock.is_some() || !self.rings.is_empty() || self.is_open {
             self.give_back_all();
         }
     }
@@ -274,11 +294,13 @@ impl Held {
             // The view has the four bytes that were locked through it, so storing cannot fail.
             let _ = word.store_u32(0, 0);
         }
-        for (map, record) in self.records.drain(..) {
-            if let Some(ring) = map.ring() {
+        for (handle, record) in self.records.drain(..) {
+            let map = self.rings.iter().find(|ring| ring.handle() == handle);
+            if let Some(ring) = map.and_then(LiveMap::ring) {
                 ring.commit(record, true, 0);
             }
         }
+        self.rings.clear();
     }
 }
 

@@ -43,7 +43,8 @@ pub(super) fn from_memory(run: &mut Run<'_>, arguments: &Arguments) -> Result<Re
 pub(super) fn reserve(run: &mut Run<'_>, arguments: &Arguments) -> Result<Returned, FaultKind> {
     let [value, size, flags, ..] = arguments.values;
     let (place, size) = (place(run, arguments, 3)?, low_32(size));
-    let map = run.map(arguments, 0)?.clone();
+    let map = run.map(arguments, 0)?;
+    let handle = map.handle();
     let ring = map.ring().ok_or(FaultKind::NotAMap { value })?;
     let result = match (flags, size <= MOST_BYTES) {
         (0, true) => ring.reserve(u64::from(size)).ok_or(Errno::EINVAL),
@@ -53,7 +54,11 @@ pub(super) fn reserve(run: &mut Run<'_>, arguments: &Arguments) -> Result<Return
     let (dynptr, result) = match result {
         Ok(record) => {
             let source = DynptrSource::Record(record.address);
-            run.held.records.push((map, record));
+            if !run.held.has_ring(handle) {
+                let map = run.map(arguments, 0)?.clone();
+                run.held.hold_ring(map);
+            }
+            run.held.keep_record(handle, record);
             (Dynptr::new(source, size, false), Ok(()))
         }
         Err(errno) => (Dynptr::NULL, Err(errno)),
@@ -80,10 +85,8 @@ fn commit(
     let dynptr = *run.held.dynptr(at(arguments, 0))?;
     if let DynptrSource::Record(address) = dynptr.source {
         let taken = run.held.take_record(address);
-        let (map, record) = taken.ok_or(FaultKind::NotHeld { what: "a record" })?;
-        if let Some(ring) = map.ring() {
-            ring.commit(record, is_discarded, arguments.values[1]);
-        }
+        let (ring, record) = taken.ok_or(FaultKind::NotHeld { what: "a record" })?;
+        ring.commit(record, is_discarded, arguments.values[1]);
         run.held.forget_record(address);
     }
     Ok(Returned::number(0))

@@ -38,16 +38,22 @@ pub(super) fn output(run: &mut Run<'_>, arguments: &Arguments) -> Result<Returne
 
 /// `void *bpf_ringbuf_reserve(ring, size, flags)`
 pub(super) fn reserve(run: &mut Run<'_>, arguments: &Arguments) -> Result<Returned, FaultKind> {
-    let [_, size, flags, ..] = arguments.values;
-    let ring = ring(run, arguments)?;
+    let [value, size, flags, ..] = arguments.values;
+    let map = run.map(arguments, 0)?;
+    let handle = map.handle();
+    let ring = map.ring().ok_or(FaultKind::NotAMap { value })?;
     if flags != 0 {
         return Ok(Returned::number(0));
+    }
+    if !run.held.has_ring(handle) {
+        let map = map.clone();
+        run.held.hold_ring(map);
+        return reserve(run, arguments);
     }
     let Some(record) = ring.reserve(size) else {
         return Ok(Returned::number(0));
     };
-    let map = run.map(arguments, 0)?.clone();
-    run.held.records.push((map, record));
+    run.held.keep_record(handle, record);
     Ok(Returned::object(record.address, record.len, RECORD))
 }
 
@@ -68,10 +74,8 @@ fn commit(
 ) -> Result<Returned, FaultKind> {
     let [record, flags, ..] = arguments.values;
     let taken = run.held.take_record(low_32(record));
-    let (map, record) = taken.ok_or(FaultKind::NotHeld { what: RECORD })?;
-    if let Some(ring) = map.ring() {
-        ring.commit(record, is_discarded, flags);
-    }
+    let (ring, record) = taken.ok_or(FaultKind::NotHeld { what: RECORD })?;
+    ring.commit(record, is_discarded, flags);
     Ok(Returned::number(0))
 }
 

@@ -9,7 +9,7 @@
 //! record lies where it starts and simply goes on, and nobody looks at the bytes it would have aliased. Headers and positions
 //! are the host's alone, so nothing a program writes can mislead the reader.
 
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, compiler_fence, fence};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ use twinbpf_object::{Errno, MapSpec};
 use zerocopy::FromZeros;
 
 use super::kind::Behaviour;
-use crate::window::{Extent, ProgramAccess, Window};
+use crate::window::{Extent, ProgramAccess, Window, barrier_for_all, has_barrier_for_all};
 
 /// Bytes of a record's header, which programs never see but positions count.
 const HEADER_BYTES: u64 = 8;
@@ -27,6 +27,9 @@ const MOST_BYTES: u32 = u32::MAX / 4;
 const COMMITTED: u32 = 1 << 31;
 /// In a header: the record is to be skipped.
 const DISCARDED: u32 = 1 << 30;
+
+/// How long a reader sleeps that may miss its wake-up.
+const UNSURE_WAIT: Duration = Duration::from_millis(1);
 
 /// `BPF_RB_NO_WAKEUP`
 const NO_WAKEUP: u64 = 1;
@@ -40,6 +43,8 @@ pub(crate) struct Ring {
     producer: AtomicU64,
     consumer: AtomicU64,
     headers: Box<[AtomicU32]>,
+    /// Whether a reader that goes to sleep makes the fence for the programs, too.
+    is_one_sided: bool,
     reader: Mutex<()>,
     wakeups: Mutex<u64>,
     wakeup: Condvar,
@@ -65,6 +70,7 @@ impl Ring {
             producer: AtomicU64::new(0),
             consumer: AtomicU64::new(0),
             headers: <[AtomicU32]>::new_box_zeroed_with_elems(words).map_err(|_| Errno::ENOMEM)?,
+            is_one_sided: has_barrier_for_all(),
             reader: Mutex::default(),
             wakeups: Mutex::default(),
             wakeup: Condvar::new(),
@@ -105,10 +111,17 @@ impl Ring {
     /// Hands a record to the reader, or has it skipped.
     pub(crate) fn commit(&self, record: Record, is_discarded: bool, flags: u64) {
         let discarded = if is_discarded { DISCARDED } else { 0 };
-        // Pairs with the fence in `is_ready`: either the reader sees this record, or we see that it has caught up. With a
-        // plain store, each side could look before its own word has left for the other, and the reader would sleep on.
-        self.header(record.position)
-            .swap(record.len | COMMITTED | discarded, Ordering::SeqCst);
+        let word = record.len | COMMITTED | discarded;
+        let header = self.header(record.position);
+        // Either the reader sees this record, or we see that it has caught up: each side looks only after its own word has left for
+        // the other. Where the host has a barrier for all threads, the reader's covers us (`wait`); records are many, and
+        // readers that go to sleep are few.
+        if self.is_one_sided {
+            header.store(word, Ordering::Release);
+            compiler_fence(Ordering::SeqCst);
+        } else {
+            header.swap(word, Ordering::SeqCst);
+        }
         // KERNEL: the reader is woken when it had read everything before this record, or always or never, as flags say.
         let is_caught_up = self.consumer.load(Ordering::SeqCst) == record.position;
         if flags & FORCE_WAKEUP != 0 || (is_caught_up && flags & NO_WAKEUP == 0) {
@@ -182,6 +195,17 @@ impl Ring {
         if self.is_ready() {
             return true;
         }
+        // From here on a record is seen by us, or whoever commits it sees that we have caught up. Without the barrier nobody knows,
+        // so nobody sleeps for long.
+        let is_sure = !self.is_one_sided || barrier_for_all();
+        if self.is_ready() {
+            return true;
+        }
+        let timeout = if is_sure {
+            timeout
+        } else {
+            timeout.min(UNSURE_WAIT)
+        };
         let before = *wakeups;
         let waited = self
             .wakeup

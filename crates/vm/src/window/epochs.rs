@@ -135,7 +135,7 @@ impl Epochs {
     /// Between taking permissions away and looking who runs; false if the host refused, and then nothing is known.
     fn barrier(&self) -> bool {
         fence(Ordering::SeqCst);
-        !self.is_one_sided || membarrier(MembarrierCommand::PrivateExpedited).is_ok()
+        !self.is_one_sided || barrier_for_all()
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -150,8 +150,13 @@ fn done_by<T>(oldest: Option<u64>, buried: &mut Vec<(u64, T)>) -> Vec<T> {
     buried.extract_if(.., is_done).map(|(_, it)| it).collect()
 }
 
+/// Makes every running thread of this process pass a fence; false if the host refused.
+pub(crate) fn barrier_for_all() -> bool {
+    membarrier(MembarrierCommand::PrivateExpedited).is_ok()
+}
+
 /// Whether the host has barriers for all threads of this process, which has to say once that it wants them.
-fn has_barrier_for_all() -> bool {
+pub(crate) fn has_barrier_for_all() -> bool {
     static HAS: OnceLock<bool> = OnceLock::new();
     *HAS.get_or_init(|| {
         // The interpreter of Miri has no such call.

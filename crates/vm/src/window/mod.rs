@@ -22,7 +22,7 @@ use epochs::{Epochs, Grave};
 use reservation::{Mapping, Reservation};
 use space::{PAGE_BYTES, Space};
 
-pub(crate) use epochs::{Runner, Thing};
+pub(crate) use epochs::{Runner, Thing, barrier_for_all, has_barrier_for_all};
 
 /// The first bytes are never mapped: a null pointer plus a displacement ends here.
 pub(crate) const FIRST_ADDRESS: u64 = 1 << 16;
