@@ -239,6 +239,14 @@ impl<'w> Run<'w> {
         u64::from(self.stack) + frames * u64::from(STACK_BYTES)
     }
 
+    /// Makes the program that the run began with the present one again, if compiled code went over to another.
+    #[inline(always)]
+    pub(crate) fn come_back(&mut self, program: &'w (dyn Any + Send + Sync)) {
+        if self.target.take().is_some() {
+            (self.switch)(self, program);
+        }
+    }
+
     /// Pays for `insns` instructions, and looks at the abort flag now and then.
     #[inline(always)]
     pub(crate) fn charge(&mut self, insns: usize) -> Result<(), FaultKind> {

@@ -23,6 +23,8 @@ use crate::window::{Extent, Need, ProgramAccess, Runner};
 const CONTEXT_BYTES: u32 = 4096;
 /// Room for a packet: the largest a socket can deliver on Linux without BIG TCP, and the headers before it.
 pub(crate) const PACKET_BYTES: u32 = (72 << 10) + (4 << 10);
+/// Most runs that are announced as one.
+const MOST_IN_A_ROW: u32 = 256;
 /// Free bytes before the packet, for programs that grow it.
 pub(crate) const HEADROOM_BYTES: u32 = 256;
 
@@ -173,9 +175,33 @@ impl Worker {
     pub(crate) fn execute(
         &mut self,
         program: &VmProgram,
-        (layout, context_len): (&'static ContextLayout, u32),
+        context: (&'static ContextLayout, u32),
         packet: Option<Packet>,
     ) -> std::result::Result<Outcome, Fault> {
+        Ok(self.execute_times(program, context, packet, 1)?.0)
+    }
+
+    /// Runs a program some times in a row, each time on what the time before left, and at least once. It stops early where timers have to
+    /// run; the answer is the last outcome and how many runs there were.
+    pub(crate) fn repeat(
+        &mut self,
+        program: &VmProgram,
+        context: (&'static ContextLayout, u32),
+        packet: Option<Packet>,
+        times: u32,
+    ) -> std::result::Result<(Outcome, u32), Fault> {
+        // Memory that others give up waits until we are back.
+        self.execute_times(program, context, packet, times.min(MOST_IN_A_ROW))
+    }
+
+    #[inline(always)]
+    fn execute_times(
+        &mut self,
+        program: &VmProgram,
+        (layout, context_len): (&'static ContextLayout, u32),
+        packet: Option<Packet>,
+        times: u32,
+    ) -> std::result::Result<(Outcome, u32), Fault> {
         let program: &Program = &program.0;
         // INVARIANT: only programs of this vm run on its workers. What their maps give up is buried in the vm's window, where
         // this run is announced.
@@ -184,7 +210,6 @@ impl Worker {
             return Err(self.fault(program, (0, kind)));
         }
         let is_outermost = self.vm.window.enter(&self.runner);
-        self.standing.start();
         let mut run = Run {
             standing: &mut self.standing,
             window: &self.vm.window,
@@ -203,17 +228,26 @@ impl Worker {
             },
             packet,
         };
-        let result = match (run.executor, program.compiled()) {
-            // What it calls back catches panics itself.
-            (Executor::Jit, Some(compiled)) => {
-                let context = u64::from(run.context.address);
-                compiled.run(&mut run, context)
+        let mut done = 0;
+        let result = loop {
+            run.standing.start();
+            let result = match (run.executor, program.compiled()) {
+                // What it calls back catches panics itself.
+                (Executor::Jit, Some(compiled)) => {
+                    let context = u64::from(run.context.address);
+                    compiled.run(&mut run, context)
+                }
+                _ => interpret(&mut run, program, (context_len, layout.name)),
+            };
+            // Before the run is announced as over: the lock lies in memory that may go away then.
+            run.standing.end();
+            done += 1;
+            if done >= times || result.is_err() || run.timers.first_due_ns().is_some() {
+                break result;
             }
-            _ => interpret(&mut run, program, (context_len, layout.name)),
+            run.come_back(program);
         };
-        // Before the run is announced as over: the lock lies in memory that may go away then.
         let packet = run.packet;
-        self.standing.end();
         if is_outermost {
             self.runner.leave();
             if self.vm.timers.first_due_ns().is_some() {
@@ -221,7 +255,7 @@ impl Worker {
             }
         }
         match result {
-            Ok(value) => Ok(Outcome { value, packet }),
+            Ok(value) => Ok((Outcome { value, packet }, done)),
             Err(ended) => Err(self.fault_in(program, ended)),
         }
     }

@@ -136,12 +136,14 @@ impl TestRunner {
         let rounds = repeat.max(1);
         let started = Instant::now();
         let mut outcome = None;
-        for _ in 0..rounds {
-            let done = self
-                .worker
-                .execute(&self.program, (layout, len), Some(packet))?;
-            packet = done.packet.unwrap_or(packet);
-            outcome = Some(done);
+        let mut left = rounds;
+        while left > 0 {
+            let (last, done) =
+                self.worker
+                    .repeat(&self.program, (layout, len), Some(packet), left)?;
+            packet = last.packet.unwrap_or(packet);
+            outcome = Some(last);
+            left -= done.min(left);
         }
         // At least one round was run, so there is an outcome.
         let outcome = outcome.ok_or_else(|| self.refuse(Errno::EINVAL))?;
