@@ -326,9 +326,11 @@ const MODULES: &[(&str, &[Row])] = &[
                     "window",
                 ],
             ),
+            ("vouched", &[]),
             (
                 "vm",
                 &[
+                    "vouched",
                     "config",
                     "kfuncs",
                     "maps",

@@ -14,6 +14,8 @@ pub(crate) struct Source<'a> {
     pub(crate) operations: &'a [Option<Operation>],
     pub(crate) bounds: &'a [usize],
     pub(crate) maps: &'a [MapLayout],
+    /// Whether addresses and loops are believed.
+    pub(crate) is_vouched: bool,
 }
 
 /// A program in machine code: never made on this CPU.

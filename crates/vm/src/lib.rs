@@ -44,6 +44,7 @@ mod surroundings;
 mod timers;
 mod trace;
 mod vm;
+mod vouched;
 mod window;
 mod worker;
 
@@ -54,4 +55,5 @@ pub use maps::{TakenEvents, VmMap};
 pub use program::VmProgram;
 pub use trace::Printed;
 pub use vm::{Vm, VmBuilder};
+pub use vouched::Vouched;
 pub use worker::{AbortHandle, Worker};

@@ -158,12 +158,12 @@ impl Program {
             .call
     }
 
-    /// Compiles the program to machine code, where there is a compiler for this CPU.
+    /// Compiles the program to machine code, where there is a compiler for this CPU. `is_vouched`: somebody promised what is else checked.
     ///
     /// # Errors
     ///
     /// If the host gives no executable memory or refuses signal handlers.
-    pub(crate) fn compile(&mut self, guard: Guard) -> Result<()> {
+    pub(crate) fn compile(&mut self, guard: Guard, is_vouched: bool) -> Result<()> {
         let maps: Vec<MapLayout> = self.maps.iter().map(LiveMap::layout).collect();
         // Pages that can be written but not read do not exist in hardware.
         let is_write_only = |map: &LiveMap| map.spec().flags.contains(MapFlags::WRONLY_PROG);
@@ -175,6 +175,7 @@ impl Program {
             operations: &self.operations,
             bounds: &self.bounds,
             maps: &maps,
+            is_vouched,
         };
         let compiled = Compiled::new(&source, guard).map_err(|errno| {
             let message =

@@ -17,6 +17,7 @@ use crate::shared::Shared;
 use crate::surroundings::{Surroundings, host_modules, host_types};
 use crate::timers::Timers;
 use crate::trace::Printed;
+use crate::vouched::Vouched;
 use crate::window::Window;
 use crate::worker::Worker;
 
@@ -147,6 +148,20 @@ impl Vm {
     ///
     /// If the program has no type, is malformed, or calls something the vm does not have.
     pub fn load_program(&self, program: &LinkedProgram, maps: &[VmMap]) -> Result<VmProgram> {
+        self.load(program, maps, false)
+    }
+
+    /// As [`Vm::load_program`], but the compiled program is believed: it runs without the sandbox's checks.
+    ///
+    /// # Errors
+    ///
+    /// As [`Vm::load_program`].
+    pub fn load_vouched(&self, program: Vouched<'_>, maps: &[VmMap]) -> Result<VmProgram> {
+        self.load(program.program(), maps, true)
+    }
+
+    /// `is_vouched`: somebody made the promise of [`Vouched`] about it.
+    fn load(&self, program: &LinkedProgram, maps: &[VmMap], is_vouched: bool) -> Result<VmProgram> {
         if maps.iter().any(|map| !map.is_of(&self.0.handles)) {
             return Err(foreign_map(program));
         }
@@ -154,7 +169,7 @@ impl Vm {
         program.number = self.0.handles.next_program();
         program.home = Arc::clone(&self.0.handles);
         if self.0.config.executor == Executor::Jit && cfg!(target_arch = "x86_64") {
-            program.compile(self.0.config.guard)?;
+            program.compile(self.0.config.guard, is_vouched)?;
         }
         Ok(VmProgram(Arc::new_cyclic(|itself| {
             program.itself = itself.clone();

@@ -610,6 +610,10 @@ impl Emitter<'_> {
         }
         let insns = i32::try_from(at - target + 1).ok()?;
         let cond = self.compare(comparison);
+        if self.source.is_vouched {
+            self.assembler.jump_if(cond, label);
+            return Some(());
+        }
         // The last branch back to a place is likely the loop's end, which is usually taken. Earlier ones are usually not.
         if self
             .last_branches
@@ -672,8 +676,11 @@ impl Emitter<'_> {
         }
     }
 
-    /// Pays for instructions, as [`Run::charge`](crate::run::Run::charge) does.
+    /// Pays for instructions, as [`Run::charge`](crate::run::Run::charge) does, unless somebody promised that they come to an end.
     fn charge(&mut self, at: usize, insns: usize) -> Option<()> {
+        if self.source.is_vouched {
+            return Some(());
+        }
         let insns = i32::try_from(insns).ok()?;
         let back = self.assembler.label();
         let rare = self.rare(at, Rare::Refill { insns, back });

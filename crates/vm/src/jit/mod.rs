@@ -43,6 +43,8 @@ pub(crate) struct Source<'a> {
     pub(crate) bounds: &'a [usize],
     /// The program's maps, in their order.
     pub(crate) maps: &'a [MapLayout],
+    /// Whether addresses and loops are believed.
+    pub(crate) is_vouched: bool,
 }
 
 /// How code is made.
@@ -121,6 +123,7 @@ mod tests {
             operations,
             bounds,
             maps: &[],
+            is_vouched: false,
         };
         emit::emit(&source, options).unwrap().bytes().to_vec()
     }
@@ -265,6 +268,7 @@ mod tests {
                 operations: &operations,
                 bounds: &[0, 1, 3],
                 maps: &[],
+                is_vouched: false,
             };
             let code = emit::emit(&source, options(Guard::Pages, true)).unwrap();
             let accesses: Vec<u32> = instructions(code.bytes())
