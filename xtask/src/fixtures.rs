@@ -287,6 +287,7 @@ const FIXTURES: &[Fixture] = &[
     built("testdata/bpf/core_target_twins.bpf.c", "v3"),
     built("testdata/bpf/arena.bpf.c", "v3"),
     built("testdata/bpf/exceptions.bpf.c", "v3"),
+    built("testdata/bpf/throws.bpf.c", "v3"),
     built("testdata/bpf/events.bpf.c", "v3"),
     built("testdata/bpf/commands.bpf.c", "v3"),
     built("testdata/bpf/flows.bpf.c", "v3"),

@@ -17,6 +17,14 @@ const WITH_PACKET: [&str; 4] = [
     "writes_its_frame",
 ];
 
+/// Programs of `throws.bpf.c`, and what each answers to a packet of 64 bytes.
+const THROWING: [(&str, u32); 4] = [
+    ("throws_always", 64),
+    ("throws_below", 64),
+    ("throws_to_its_handler", 69),
+    ("goes_on_after_another", 1064),
+];
+
 /// Programs of `timers.bpf.c`, and how many callbacks each one leads to.
 const TIMERS: [(&str, u64); 5] = [
     ("arms", 3),
@@ -60,6 +68,17 @@ fn main() -> ExitCode {
             cases.push(Case::new(&case, &needs, move || {
                 let expected = run_objects(&Engine::kernel().unwrap(), &name);
                 assert_eq!(run_objects(&vm(executor), &name), expected);
+            }));
+        }
+    }
+    for (program, rest) in THROWING {
+        for (word, executor) in executors() {
+            let needs = [Need::Kernel, Need::KernelTypes, Need::Linux618];
+            let case = format!("{program}::{word}");
+            cases.push(Case::new(&case, &needs, move || {
+                let expected = run_throwing(&Engine::kernel().unwrap(), program);
+                assert_eq!(expected.0, rest);
+                assert_eq!(run_throwing(&vm(executor), program), expected);
             }));
         }
     }
@@ -117,6 +136,19 @@ fn agrees(program: &str, executor: Executor) {
     assert_eq!(outcome(&vm(executor), program), expected);
 }
 
+/// What a program of `throws.bpf.c` answers, and what it and its handler find out; all programs are loaded, for one calls another.
+fn run_throwing(engine: &Engine, program: &str) -> (u32, Vec<i32>) {
+    let loaded = engine.load_object(&fixture("throws")).unwrap();
+    let input = TestInput {
+        data: &[0; 64],
+        ..TestInput::default()
+    };
+    let live = loaded.program(program).unwrap();
+    let output = live.test_run(&input).unwrap();
+    let seen = loaded.variable::<[i32; 2]>("seen").unwrap().get().unwrap();
+    (output.value, seen.to_vec())
+}
+
 /// What a program of `timers.bpf.c` and its callbacks find out.
 fn run_timers(engine: &Engine, program: &str, callbacks: u64) -> (u32, Vec<i32>, u64) {
     let loaded = load(engine, "timers", program);
@@ -141,7 +173,7 @@ fn run_timers(engine: &Engine, program: &str, callbacks: u64) -> (u32, Vec<i32>,
 }
 
 /// What a program of `objects.bpf.c` answers and finds out in three runs: what stays in its maps is there in the next one.
-fn run_objects(engine: &Engine, program: &str) -> Vec<(u32, Vec<i32>)> {
+fn run_objects(engine: &Engine, program: &str) -> (Vec<(u32, Vec<i32>)>, Vec<u8>) {
     let loaded = load(engine, "objects", program);
     let input = TestInput {
         data: &[0; 64],
@@ -153,5 +185,9 @@ fn run_objects(engine: &Engine, program: &str) -> Vec<(u32, Vec<i32>)> {
         let seen = loaded.variable::<[i32; 16]>("seen").unwrap().get().unwrap();
         (value, seen.to_vec())
     };
-    (0..3).map(run).collect()
+    let runs = (0..3).map(run).collect();
+    // Whether or not a program left an object there, callers see zeros.
+    let slots = loaded.raw_map("slots").ok();
+    let slot = slots.and_then(|slots| slots.get(&[0; 4]).unwrap());
+    (runs, slot.unwrap_or_default())
 }

@@ -36,6 +36,71 @@ pub(crate) fn execute(
     }
 }
 
+/// What a program answers: an exception ends all its functions, and its handler answers instead; without one, the value thrown.
+///
+/// KERNEL: a program that was tail-called ends its exceptions itself, and its caller's caller goes on (6.18).
+///
+/// # Errors
+///
+/// The instruction and the reason of an abnormal end, also in the handler.
+#[inline(always)]
+pub(crate) fn caught(
+    run: &mut Run<'_>,
+    program: &Program,
+    result: Result<Returned, Ended>,
+) -> Result<Returned, Ended> {
+    match result {
+        Err((_, FaultKind::Thrown { cookie })) => handle(run, program, cookie),
+        result => result,
+    }
+}
+
+/// The same for compiled code, which may have gone over to another program before that threw.
+///
+/// # Errors
+///
+/// The instruction and the reason of an abnormal end in the handler.
+#[cold]
+pub(crate) fn caught_outside(
+    run: &mut Run<'_>,
+    program: &Program,
+    cookie: u64,
+) -> Result<Returned, Ended> {
+    let thrower = run.ended_in.take().and_then(|ended| ended.program);
+    let callee = thrower.as_ref().and_then(|it| it.downcast_ref::<Program>());
+    let (Some(thrower), Some(callee)) = (&thrower, callee) else {
+        return handle(run, program, cookie);
+    };
+    let mut inner = Run {
+        standing: &mut *run.standing,
+        maps: callee.maps(),
+        kfuncs: callee.kfuncs(),
+        program: callee,
+        target: None,
+        ..*run
+    };
+    let result = handle(&mut inner, callee, cookie);
+    run.packet = inner.packet;
+    result.map_err(|(at, kind)| {
+        let ended_in = run.ended_in.get_or_insert(EndedIn { program: None, at });
+        ended_in.program.get_or_insert_with(|| Arc::clone(thrower));
+        (at, kind)
+    })
+}
+
+#[cold]
+fn handle(run: &mut Run<'_>, program: &Program, cookie: u64) -> Result<Returned, Ended> {
+    run.ended_in = None;
+    let Some(start) = program.exception_handler() else {
+        return Ok(Returned::number(cookie));
+    };
+    let mut arguments = [Returned::NOTHING; 5];
+    arguments[0] = Returned::number(cookie);
+    let length = program.function_len(start);
+    run.charge(length).map_err(|kind| (start, kind))?;
+    execute(run, program, start, arguments)
+}
+
 /// Runs a function of the run's program, or another program in its place.
 ///
 /// # Errors
@@ -109,7 +174,10 @@ fn replace(
         target: None,
         ..*run
     };
+    let depth = inner.depth();
     let result = execute(&mut inner, callee, 0, arguments);
+    inner.set_depth(depth);
+    let result = caught(&mut inner, callee, result);
     run.packet = inner.packet;
     result.map_err(|(at, kind)| {
         let innermost = run.ended_in.take();

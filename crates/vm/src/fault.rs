@@ -83,6 +83,11 @@ pub enum FaultKind {
     },
     /// A packet load without the run's context in `r6`, or in a run without a packet.
     NoPacket,
+    /// An exception was thrown where no program ends it: in a timer's callback.
+    Thrown {
+        /// The value that was thrown.
+        cookie: u64,
+    },
     /// Too many nested calls.
     CallDepth,
     /// An operation that this engine does not have.
@@ -164,6 +169,7 @@ impl fmt::Display for FaultKind {
                 write!(f, "a helper expected a callback and got {value:#x}")
             }
             Self::NoPacket => f.write_str("packet load without the context in r6"),
+            Self::Thrown { cookie } => write!(f, "nothing catches the exception {cookie:#x}"),
             Self::CallDepth => f.write_str("more than 8 nested calls"),
             Self::Unsupported(what) => write!(f, "{what} is not supported by this engine"),
             Self::Unavailable { reason, .. } => f.write_str(reason),

@@ -7,8 +7,9 @@ use std::sync::{Arc, Weak};
 
 use twinbpf_object::abi::{AttachKind, MapFlags, helper_name};
 use twinbpf_object::btf::Btf;
+use twinbpf_object::core::UNAVAILABLE_HELPER;
 use twinbpf_object::diagnosis::SourceLine;
-use twinbpf_object::insn::{Call, Displacement, Operation, WideValue};
+use twinbpf_object::insn::{Call, DecodeError, Displacement, Operation, WideValue};
 use twinbpf_object::link::{HoleKind, LinkedProgram, SourceLines, Unavailable};
 use twinbpf_object::{
     Code, Diagnosis, Errno, Error, Insn, InsnIndex, MapIndex, ProgramKind, Result,
@@ -57,6 +58,8 @@ pub(crate) struct Program {
     compiled: Option<Compiled>,
     lines: SourceLines,
     unavailable: Vec<Unavailable>,
+    /// The slot of the function that runs when the program throws an exception.
+    exception_handler: Option<usize>,
 }
 
 impl VmProgram {
@@ -96,6 +99,7 @@ impl Program {
             used: Vec::new(),
             kfuncs: Vec::new(),
             values: Vec::new(),
+            unavailable: linked.unavailable.clone(),
         };
         let operations = builder.operations()?;
         let bounds = builder.bounds()?;
@@ -126,7 +130,8 @@ impl Program {
             values: builder.values,
             compiled: None,
             lines: linked.lines.clone(),
-            unavailable: linked.unavailable.clone(),
+            unavailable: builder.unavailable,
+            exception_handler: linked.exception_handler.map(InsnIndex::get),
         })
     }
 
@@ -234,6 +239,11 @@ impl Program {
         self.lines.find(at, InsnIndex(start))
     }
 
+    /// The slot of the function that runs when the program throws an exception.
+    pub(crate) fn exception_handler(&self) -> Option<usize> {
+        self.exception_handler
+    }
+
     /// The types of the object it is from.
     pub(crate) fn types(&self) -> Option<&Btf> {
         self.lines.types()
@@ -260,6 +270,7 @@ struct Builder<'a> {
     used: Vec<LiveMap>,
     kfuncs: Vec<Kfunc>,
     values: Vec<(usize, u32, u32)>,
+    unavailable: Vec<Unavailable>,
 }
 
 impl Builder<'_> {
@@ -269,13 +280,30 @@ impl Builder<'_> {
         let mut at = 0;
         while let Some(rest) = insns.get(at..).filter(|rest| !rest.is_empty()) {
             let rest = self.without_hole_marks(at, rest);
-            let decoded =
-                Operation::decode(&rest).map_err(|error| self.malformed(at, &error.to_string()))?;
-            operations.push(Some(self.fill(at, decoded.operation)?));
-            operations.extend((1..decoded.slots).map(|_| None));
+            match Operation::decode(&rest) {
+                Ok(decoded) => {
+                    operations.push(Some(self.fill(at, decoded.operation)?));
+                    operations.extend((1..decoded.slots).map(|_| None));
+                }
+                // KERNEL: such an instruction may stand where nothing arrives (6.18).
+                Err(error @ DecodeError::FrameWritten) if !insns[at].is_wide() => {
+                    operations.push(Some(self.end_of_run(at, &error)));
+                }
+                Err(error) => return Err(self.malformed(at, &error.to_string())),
+            }
             at = operations.len();
         }
         Ok(operations)
+    }
+
+    /// What stands for an instruction that must never be reached: a call that ends the run.
+    fn end_of_run(&mut self, at: usize, reason: &DecodeError) -> Operation {
+        self.unavailable.push(Unavailable {
+            at: InsnIndex(u32::try_from(at).unwrap_or(u32::MAX)),
+            code: Code::RUN_INVALID,
+            reason: reason.to_string(),
+        });
+        Operation::Call(Call::Helper(UNAVAILABLE_HELPER))
     }
 
     /// The slots to decode: a wide load with a hole is decoded as a plain number, whatever its marks say.

@@ -8,7 +8,7 @@ use twinbpf_object::{Code, Diagnosis, Errno, Error, InsnIndex, Result};
 
 use crate::config::Executor;
 use crate::context::{BYTES, ContextLayout, ContextView, DataFields};
-use crate::execute::{enter, execute, keep, switch, type_bytes};
+use crate::execute::{caught, caught_outside, enter, execute, keep, switch, type_bytes};
 use crate::fault::{Ended, Fault, FaultKind};
 use crate::held::Held;
 use crate::machine::Machine;
@@ -235,7 +235,10 @@ impl Worker {
                 // What it calls back catches panics itself.
                 (Executor::Jit, Some(compiled)) => {
                     let context = u64::from(run.context.address);
-                    compiled.run(&mut run, context)
+                    match compiled.run(&mut run, context) {
+                        Err((_, FaultKind::Thrown { cookie })) => catch(&mut run, program, cookie),
+                        ended => ended,
+                    }
                 }
                 _ => interpret(&mut run, program, (context_len, layout.name)),
             };
@@ -354,6 +357,15 @@ impl Worker {
     }
 }
 
+/// What a compiled program that threw an exception answers.
+#[cold]
+fn catch(run: &mut Run<'_>, program: &Program, cookie: u64) -> std::result::Result<u64, Ended> {
+    run.set_depth(0);
+    let caught = catch_unwind(AssertUnwindSafe(|| caught_outside(run, program, cookie)));
+    let caught = caught.unwrap_or(Err((0, FaultKind::Panicked)));
+    caught.map(|returned| returned.value)
+}
+
 /// Runs a program on one of the interpreters.
 #[inline(never)]
 fn interpret(
@@ -364,7 +376,11 @@ fn interpret(
     let mut arguments = [Returned::NOTHING; 5];
     arguments[0] = Returned::object(run.context.address, context_len, context_name);
     // A helper that panics must not take the host down. What it did up to then stays, which is what a fault does too.
-    let ended = catch_unwind(AssertUnwindSafe(|| execute(run, program, 0, arguments)));
+    let ended = catch_unwind(AssertUnwindSafe(|| {
+        let ended = execute(run, program, 0, arguments);
+        run.set_depth(0);
+        caught(run, program, ended)
+    }));
     let ended = ended.unwrap_or(Err((0, FaultKind::Panicked)));
     ended.map(|returned| returned.value)
 }

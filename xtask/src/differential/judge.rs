@@ -1,8 +1,9 @@
 //! One program in both engines.
 
+use twinbpf::btf::SpecialKind;
 use twinbpf::{
-    Engine, Errno, Linked, LinkedProgram, Loaded, MapKind, Object, ProgramKind, RawMap, TestInput,
-    link_each,
+    Engine, Errno, Linked, LinkedProgram, Loaded, MapKind, MapSpec, Object, ProgramKind, RawMap,
+    TestInput, link_each,
 };
 
 use super::packets::Packet;
@@ -222,30 +223,58 @@ fn contents(loaded: &Loaded) -> Vec<(String, Vec<Entry>)> {
             _ => return None,
         };
         let size = spec.value_size as usize;
-        Some((
-            name.to_owned(),
-            entries(map, is_array, is_per_cpu.then_some(size)),
-        ))
+        let heads = heads(spec);
+        let reading = Reading {
+            is_array,
+            per_cpu: is_per_cpu.then_some(size),
+            heads,
+        };
+        Some((name.to_owned(), reading.entries(map)))
     })
     .collect()
 }
 
-fn entries(map: &RawMap, is_array: bool, per_cpu: Option<usize>) -> Vec<Entry> {
-    let mut entries = Vec::new();
-    // What cannot be read, as write-only maps, has nothing to compare.
-    for (key, mut value) in map.entries().filter_map(Result::ok).take(MOST_ENTRIES) {
-        if is_array && value.iter().all(|byte| *byte == 0) {
-            continue;
+/// Where in a value heads of lists are. KERNEL: callers see addresses of the kernel there, made for their copy of the value (6.18).
+fn heads(spec: &MapSpec) -> Vec<(usize, usize)> {
+    spec.special
+        .iter()
+        .filter(|field| field.kind == SpecialKind::Head)
+        .map(|field| (field.offset as usize, field.size as usize))
+        .collect()
+}
+
+/// How the entries of a map are read.
+struct Reading {
+    is_array: bool,
+    /// The size of one CPU's value.
+    per_cpu: Option<usize>,
+    /// Offset and size of what is not compared.
+    heads: Vec<(usize, usize)>,
+}
+
+impl Reading {
+    fn entries(&self, map: &RawMap) -> Vec<Entry> {
+        let mut entries = Vec::new();
+        // What cannot be read, as write-only maps, has nothing to compare.
+        for (key, mut value) in map.entries().filter_map(Result::ok).take(MOST_ENTRIES) {
+            for (offset, size) in &self.heads {
+                if let Some(head) = value.get_mut(*offset..offset + size) {
+                    head.fill(0);
+                }
+            }
+            if self.is_array && value.iter().all(|byte| *byte == 0) {
+                continue;
+            }
+            if let Some(size) = self.per_cpu {
+                let mut parts: Vec<&[u8]> = value.chunks(size.next_multiple_of(8)).collect();
+                parts.sort_unstable();
+                value = parts.concat();
+            }
+            entries.push((key, value));
         }
-        if let Some(size) = per_cpu {
-            let mut parts: Vec<&[u8]> = value.chunks(size.next_multiple_of(8)).collect();
-            parts.sort_unstable();
-            value = parts.concat();
-        }
-        entries.push((key, value));
+        entries.sort();
+        entries
     }
-    entries.sort();
-    entries
 }
 
 /// The numbers of the helpers that a program calls.

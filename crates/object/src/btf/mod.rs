@@ -29,6 +29,7 @@ mod partition;
 pub mod print;
 mod read;
 mod search;
+mod special;
 mod types;
 mod walk;
 mod write;
@@ -52,6 +53,7 @@ pub(crate) use image::{Image, Record};
 pub(crate) use kinds::kind;
 pub(crate) use older::{any_integer, neutralise_section};
 pub use search::{Hit, Search, TypeKinds};
+pub use special::{SpecialField, SpecialKind};
 pub use types::{
     Array, Bitfield, Composite, DataSection, Enumeration, Enumerator, Function, FunctionPrototype,
     Integer, IntegerEncoding, Linkage, Member, Name, Parameter, SectionVariable, Tag, Type, TypeId,

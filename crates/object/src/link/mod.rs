@@ -129,6 +129,9 @@ fn link_program(
         target: ProgramTarget::of(object, program),
         insns: resolved.insns,
         functions: gathered.functions(object, program),
+        exception_handler: program
+            .exception_handler
+            .and_then(|handler| gathered.start_of(handler)),
         holes: resolved.holes,
         lines: resolved.lines,
         unavailable: resolved.unavailable,
@@ -231,6 +234,8 @@ pub struct LinkedProgram {
     pub insns: Vec<Insn>,
     /// Where each function starts, ascending; the first is the entry at 0.
     pub functions: Vec<LinkedFunction>,
+    /// Where the function starts that runs when the program throws an exception.
+    pub exception_handler: Option<InsnIndex>,
     /// What the engine has to fill in, ascending by instruction.
     pub holes: Vec<Hole>,
     /// Where the instructions come from in the source.
@@ -259,6 +264,7 @@ impl LinkedProgram {
             target: ProgramTarget::None,
             insns,
             functions: vec![function],
+            exception_handler: None,
             holes: Vec::new(),
             lines: SourceLines::default(),
             unavailable: Vec::new(),

@@ -12,14 +12,14 @@
 //! variable can be written without undoing what programs do to its neighbours. Constants can be mapped where they
 //! can with libbpf: if BTF is there and another file could name one of them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::abi::{MapFlags, MapKind};
-use crate::btf::{Btf, Type};
+use crate::btf::{Btf, DataSection, SpecialField, Type};
 use crate::diagnosis::{Code, Diagnosis, Error, Result};
 use crate::elf::{Binding, Elf, Section, SectionIndex, SectionKind, Symbol, SymbolKind};
-use crate::spec::{MapIndex, MapOrigin, MapSpec, Variable};
+use crate::spec::{InnerMap, MapIndex, MapOrigin, MapSpec, Variable};
 
 use super::extents;
 use super::maps::Maps;
@@ -108,8 +108,46 @@ fn spec(elf: &Elf<'_>, section: &Section<'_>, symbols: &[&Symbol<'_>]) -> Result
     Ok(map)
 }
 
-/// Says of the maps of globals which sections of the object's types they are.
-pub(super) fn name_types(btf: &Btf, maps: &mut [MapSpec]) {
+/// Says of the maps of globals which sections of the object's types they are, and of all maps which fields are the engine's.
+pub(super) fn name_types(btf: &Btf, maps: &mut [MapSpec], variables: &[Variable]) {
+    name_sections(btf, maps);
+    for (index, map) in maps.iter_mut().enumerate() {
+        map.special = match btf.get(map.types.value) {
+            Some(Type::DataSection(section)) => {
+                let own = variables.iter().filter(|each| each.map.0 == index);
+                let places: BTreeMap<&str, u32> =
+                    own.map(|each| (each.name.as_str(), each.offset)).collect();
+                special_variables(btf, section, &places)
+            }
+            _ => btf.special_fields(map.types.value),
+        };
+        if let Some(InnerMap::Spec(inner)) = &mut map.inner {
+            inner.special = btf.special_fields(inner.types.value);
+        }
+    }
+}
+
+/// The engine's fields in the variables of a section, whose symbols say where they are.
+fn special_variables(
+    btf: &Btf,
+    section: &DataSection,
+    places: &BTreeMap<&str, u32>,
+) -> Vec<SpecialField> {
+    let mut found = Vec::new();
+    for part in &section.variables {
+        let place = places.get(btf.name_of(part.variable)).copied();
+        let start = place.unwrap_or(part.offset);
+        let fields = btf.special_fields(part.variable).into_iter();
+        found.extend(fields.filter_map(|field| {
+            let offset = field.offset.checked_add(start)?;
+            Some(SpecialField { offset, ..field })
+        }));
+    }
+    found.sort_by_key(|field| field.offset);
+    found
+}
+
+fn name_sections(btf: &Btf, maps: &mut [MapSpec]) {
     let mut data: Vec<&mut MapSpec> = maps
         .iter_mut()
         .filter(|map| map.origin == MapOrigin::Data)

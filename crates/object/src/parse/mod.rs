@@ -60,7 +60,7 @@ impl Object {
         values::resolve(&elf, &mut maps, &code)?;
         let btf = type_records::read(&elf, &mut code, &mut warnings)?;
         if let Some(btf) = &btf {
-            data::name_types(btf, &mut maps.specs);
+            data::name_types(btf, &mut maps.specs, &variables);
             struct_ops::read(&elf, btf, &code, &mut maps)?;
         }
         let mut programs = programs::find(&code, &mut warnings);

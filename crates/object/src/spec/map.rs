@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::StructOps;
 use crate::abi::{MapFlags, MapKind};
-use crate::btf::TypeId;
+use crate::btf::{SpecialField, TypeId};
 use crate::diagnosis::{Code, Diagnosis, Result};
 
 /// Position of a map in [`Object::maps`](super::Object::maps).
@@ -38,6 +38,8 @@ pub struct MapSpec {
     pub struct_ops: Option<Arc<StructOps>>,
     /// What keys and values are, in the object's BTF.
     pub types: MapTypes,
+    /// Fields of a value that belong to the engine, ascending, as the object's BTF says.
+    pub special: Vec<SpecialField>,
     /// Maps or programs it holds from the start, by slot.
     pub values: Vec<DeclaredValue>,
     /// What its first value starts with, if not with zeros; a shorter one is completed with zeros. Of an arena: what its first
@@ -152,6 +154,7 @@ impl MapSpec {
             inner: None,
             struct_ops: None,
             types: MapTypes::default(),
+            special: Vec::new(),
             values: Vec::new(),
             initial: None,
             is_frozen: false,

@@ -104,6 +104,7 @@ static TABLE: &[Row] = &[
     Row { name: "bpf_strrchr", arguments: 2, call: strings::last },
     Row { name: "bpf_strspn", arguments: 2, call: strings::span },
     Row { name: "bpf_strstr", arguments: 2, call: strings::part },
+    Row { name: "bpf_throw", arguments: 1, call: sections::throw },
     Row { name: "bpf_wq_init", arguments: 3, call: timers::init_work },
     Row { name: "bpf_wq_set_callback_impl", arguments: 3, call: timers::set_callback },
     Row { name: "bpf_wq_start", arguments: 2, call: timers::start_work },

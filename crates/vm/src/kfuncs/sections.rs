@@ -43,6 +43,13 @@ pub(super) fn restore_interrupts(
     end(run, Section::NoInterrupts(low_32(arguments.values[0])))
 }
 
+/// `void bpf_throw(u64 cookie)`: ends all functions of the program; what it holds then would be lost, so it may hold nothing.
+pub(super) fn throw(_: &mut Run<'_>, arguments: &Arguments) -> Result<Returned, FaultKind> {
+    Err(FaultKind::Thrown {
+        cookie: arguments.values[0],
+    })
+}
+
 fn begin(run: &mut Run<'_>, section: Section) -> Result<Returned, FaultKind> {
     run.held.begin_section(section)?;
     Ok(Returned::number(0))

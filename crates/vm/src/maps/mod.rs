@@ -237,7 +237,9 @@ impl VmMap {
     pub fn lookup(&self, key: &[u8], value: &mut [u8]) -> Result<(), Errno> {
         self.live().allow(MapFlags::WRONLY)?;
         self.live().check_sizes(key.len(), Some(value.len()))?;
-        self.behaviour().copy_out(key, value)
+        self.behaviour().copy_out(key, value)?;
+        self.live().hide(value);
+        Ok(())
     }
 
     /// Writes a value under `key`. `flags`: 0 create or replace, 1 only if absent, 2 only if present.
@@ -299,7 +301,9 @@ impl VmMap {
         if flags != 0 {
             return Err(Errno::EINVAL);
         }
-        self.behaviour().take(key, value)
+        self.behaviour().take(key, value)?;
+        self.live().hide(value);
+        Ok(())
     }
 
     /// Forbids callers to write the map from now on; programs still may.
@@ -467,6 +471,27 @@ impl VmMap {
 }
 
 impl LiveMap {
+    /// Clears what callers may not see, in the values of all CPUs.
+    fn hide(&self, value: &mut [u8]) {
+        let special = &self.spec().special;
+        if special.is_empty() {
+            return;
+        }
+        let size = usize::try_from(self.value_size()).unwrap_or(usize::MAX);
+        for value in value.chunks_mut(size.max(1).next_multiple_of(8)) {
+            for field in special {
+                let end = field.offset.saturating_add(field.size);
+                let place = usize::try_from(field.offset)
+                    .ok()
+                    .zip(usize::try_from(end).ok());
+                let place = place.and_then(|(start, end)| value.get_mut(start..end));
+                if let Some(place) = place {
+                    place.fill(0);
+                }
+            }
+        }
+    }
+
     /// What compiled code may know of the map: it holds as long as the map lives.
     pub(crate) fn layout(&self) -> MapLayout {
         MapLayout {

@@ -33,6 +33,20 @@ fn a_wild_pointer_is_an_error_value_that_names_the_instruction() {
 }
 
 #[test]
+fn writing_the_frame_pointer_ends_the_run_and_nothing_else() {
+    for vm in vms() {
+        let not_reached = vec![mov(0, 3), jump(1), mov(10, 0), exit()];
+        assert_eq!(run(&vm, not_reached).unwrap(), 3);
+        let error = run(&vm, vec![mov(0, 3), mov(10, 0), exit()]).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Fault);
+        assert!(
+            error.to_string().contains("r10, the frame pointer"),
+            "{error}"
+        );
+    }
+}
+
+#[test]
 fn displacements_do_not_reach_beyond_the_window() {
     for vm in vms() {
         for (address, displacement) in [
