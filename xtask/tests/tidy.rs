@@ -37,7 +37,9 @@ fn collect(folder: &Path, files: &mut Vec<(String, String)>) {
     };
     for entry in entries {
         let path = entry.unwrap().path();
-        if path.is_dir() && !path.ends_with("target") {
+        // What the command prints is data of tests, not source.
+        let is_ours = !path.ends_with("target") && !path.ends_with("generated");
+        if path.is_dir() && is_ours {
             collect(&path, files);
         } else if path.extension().is_some_and(|extension| extension == "rs") {
             let name = path
