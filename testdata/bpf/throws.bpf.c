@@ -75,4 +75,12 @@ int goes_on_after_another(struct __sk_buff *skb)
 	return calls_another(skb) + 1000;
 }
 
+SEC("tc")
+__attribute__((btf_decl_tag("exception_callback:handler")))
+int gives_way_to_another(struct __sk_buff *skb)
+{
+	bpf_tail_call(skb, &programs, 0);
+	return 1;
+}
+
 LICENSE("GPL");

@@ -18,11 +18,12 @@ const WITH_PACKET: [&str; 4] = [
 ];
 
 /// Programs of `throws.bpf.c`, and what each answers to a packet of 64 bytes.
-const THROWING: [(&str, u32); 4] = [
+const THROWING: [(&str, u32); 5] = [
     ("throws_always", 64),
     ("throws_below", 64),
     ("throws_to_its_handler", 69),
     ("goes_on_after_another", 1064),
+    ("gives_way_to_another", 64),
 ];
 
 /// Programs of `timers.bpf.c`, and how many callbacks each one leads to.
