@@ -1,5 +1,8 @@
 //! One program loaded alone.
 
+use std::sync::Arc;
+
+use twinbpf::btf::Btf;
 use twinbpf::{
     Engine, Error, Linked, LinkedProgram, LoadReport, MapKind, NotLoadedReason, Object, ProgramSpec,
 };
@@ -25,6 +28,7 @@ pub(super) fn load_alone(
     object: &Object,
     program: &ProgramSpec,
     declared: &Declared,
+    types: Option<Arc<Btf>>,
 ) -> Outcome {
     let mut alone = object.clone();
     let mut wanted = program.clone();
@@ -32,14 +36,23 @@ pub(super) fn load_alone(
     wanted.load_flags = TEST_FLAGS | declared.flags;
     alone.programs = vec![wanted];
     give_sizes(&mut alone);
-    match try_load(engine, &alone) {
+    match try_load(engine, &alone, types) {
         Ok((linked, report)) => outcome_of(linked, report),
         Err(error) => not_asked(&error),
     }
 }
 
-fn try_load(engine: &Engine, object: &Object) -> twinbpf::Result<(Linked, LoadReport)> {
-    let target = engine.target(&object.needs())?;
+fn try_load(
+    engine: &Engine,
+    object: &Object,
+    types: Option<Arc<Btf>>,
+) -> twinbpf::Result<(Linked, LoadReport)> {
+    let mut target = engine.target(&object.needs())?;
+    if types.is_some() {
+        target.btf = types;
+        // They build on the running kernel's types.
+        target.modules.clear();
+    }
     let linked = twinbpf::link_each(object, &target)?;
     let (_, report) = engine.loader(&linked).load_each()?;
     Ok((linked, report))

@@ -12,6 +12,8 @@ pub(super) struct Declared {
     pub(super) messages: Vec<String>,
     /// Further flags of the load.
     pub(super) flags: u32,
+    /// The file of types that the program is adapted to, where it is not the running kernel's.
+    pub(super) types: Option<String>,
     /// Whether the test is for other machines only.
     pub(super) is_elsewhere: bool,
 }
@@ -41,6 +43,7 @@ pub(super) fn read(object: &Object, program: &str) -> Declared {
             ("expect_success", _) => declared.verdict = Some(Verdict::Accepted),
             ("expect_msg", message) => declared.messages.push(without_counter(message)),
             ("prog_flags", flag) => declared.flags |= flag_number(flag),
+            ("btf_path", file) => declared.types = Some(file.to_owned()),
             ("arch", machine) => machines.push(machine.to_owned()),
             _ => {}
         }

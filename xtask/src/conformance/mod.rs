@@ -18,9 +18,12 @@ mod judge;
 mod report;
 mod sources;
 
+use std::fmt::Display;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use twinbpf::btf::Btf;
 use twinbpf::{Engine, Object};
 
 use judge::Judged;
@@ -69,6 +72,19 @@ fn objects_in(folder: &Path) -> Result<Vec<PathBuf>, String> {
     Ok(paths)
 }
 
+/// The types of another of the tests' objects. Their build calls it `NAME.bpf.o`, a folder of objects `NAME.o`.
+fn types_beside(object: &Path, file: &str) -> Result<Arc<Btf>, String> {
+    let as_built = object.with_file_name(file);
+    let path = match as_built.exists() {
+        true => as_built,
+        false => object.with_file_name(file.replace(".bpf.o", ".o")),
+    };
+    let at = |error: &dyn Display| format!("{}: {error}", path.display());
+    let bytes = fs::read(&path).map_err(|error| at(&error))?;
+    let types = twinbpf::read_types(bytes).map_err(|error| at(&error))?;
+    Ok(Arc::new(types))
+}
+
 fn judge_file(engine: &Engine, path: &Path, report: &mut Report) -> Result<(), String> {
     let bytes = fs::read(path).map_err(|error| format!("{}: {error}", path.display()))?;
     let file = path
@@ -85,7 +101,9 @@ fn judge_file(engine: &Engine, path: &Path, report: &mut Report) -> Result<(), S
     };
     for program in &object.programs {
         let declared = declared::read(&object, &program.name);
-        let outcome = attempt::load_alone(engine, &object, program, &declared);
+        let types = declared.types.as_deref();
+        let types = types.map(|file| types_beside(path, file)).transpose()?;
+        let outcome = attempt::load_alone(engine, &object, program, &declared, types);
         report.add(Judged::new(&file, program, &declared, &outcome));
     }
     Ok(())
