@@ -49,7 +49,7 @@ fn refused(name: &str, errno: Errno) -> Error {
     let diagnosis = Diagnosis::new(Code::PROGRAM_PERMISSION, message).errno(errno);
     match errno {
         // KERNEL: 6.18 lets nobody walk through numbers without it.
-        Errno::EPERM => Privileges::read().explain(diagnosis, &[Capability::SysAdmin]),
+        Errno::EPERM => Privileges::read().explain_here(diagnosis, &[Capability::SysAdmin]),
         _ => diagnosis,
     }
     .into()

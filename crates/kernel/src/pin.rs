@@ -133,12 +133,22 @@ fn refused(path: &Path, what: &str, errno: Errno) -> Error {
 }
 
 fn not_opened(path: &Path, errno: Errno) -> Error {
+    // KERNEL: 6.18 answers EACCES to every path that is not in a bpffs, as it does where the user may not look.
+    if errno == Errno::EACCES && !is_in_bpffs(path) && fs::symlink_metadata(path).is_ok() {
+        return outside(path);
+    }
     let message = match errno {
         Errno::EINVAL => format!("{} is no map", path.display()),
         _ => format!("{} cannot be opened", path.display()),
     };
-    let diagnosis = Diagnosis::new(Code::PIN_REFUSED, message);
-    with_permission(diagnosis, errno).errno(errno).into()
+    let diagnosis = Diagnosis::new(Code::PIN_REFUSED, message).errno(errno);
+    match errno {
+        Errno::EPERM | Errno::EACCES => diagnosis.kind(ErrorKind::Permission).help(
+            "it must be readable and writable by this user, and so must be the folders above",
+        ),
+        _ => diagnosis,
+    }
+    .into()
 }
 
 /// KERNEL: 6.18 answers EPERM to names with a dot, which are reserved, and to everybody without a privilege.

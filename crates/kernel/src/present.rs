@@ -120,7 +120,7 @@ fn not_permitted(doing: String, errno: Errno) -> Error {
     let diagnosis = Diagnosis::new(Code::MAP_PERMISSION, format!("{doing} was refused"));
     match errno {
         Errno::EPERM | Errno::EACCES => Privileges::read()
-            .explain(
+            .explain_here(
                 diagnosis.kind(ErrorKind::Permission),
                 &[Capability::SysAdmin],
             )

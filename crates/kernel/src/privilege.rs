@@ -109,8 +109,18 @@ impl Privileges {
             || capability.is_part_of_sys_admin() && self.holds(Capability::SysAdmin)
     }
 
-    /// Completes a diagnosis whose message says what was refused: the cause, the facts, the way out.
-    pub(crate) fn explain(&self, mut diagnosis: Diagnosis, needed: &[Capability]) -> Diagnosis {
+    /// Completes a diagnosis whose message says what was refused: the cause, the facts, the ways out.
+    pub(crate) fn explain(&self, diagnosis: Diagnosis, needed: &[Capability]) -> Diagnosis {
+        self.explain_here(diagnosis, needed)
+            .help("the engine inside the process needs no privilege: `--engine vm`")
+    }
+
+    /// The same where only the kernel can do what was asked, as to list what it holds.
+    pub(crate) fn explain_here(
+        &self,
+        mut diagnosis: Diagnosis,
+        needed: &[Capability],
+    ) -> Diagnosis {
         let missing: Vec<&str> = needed
             .iter()
             .filter(|capability| !self.has(**capability))
@@ -155,7 +165,7 @@ impl Privileges {
                 missing.join(" and ")
             ));
         }
-        diagnosis.help("the engine inside the process needs no privilege: `--engine vm`")
+        diagnosis
     }
 }
 

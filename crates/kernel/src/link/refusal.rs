@@ -327,7 +327,7 @@ pub(super) fn not_readable(errno: Errno) -> Error {
 pub(super) fn not_listed(errno: Errno) -> Error {
     let diagnosis = match errno {
         // KERNEL: 6.18 wants CAP_SYS_ADMIN for everything that goes by numbers.
-        Errno::EPERM => Privileges::read().explain(
+        Errno::EPERM => Privileges::read().explain_here(
             Diagnosis::new(
                 Code::ATTACH_PERMISSION,
                 "looking at the kernel's links was refused",
