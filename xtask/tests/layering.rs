@@ -467,7 +467,10 @@ const MODULES: &[(&str, &[Row])] = &[
                     "typed",
                 ],
             ),
-            ("map", &["choice", "exit", "output", "table", "typed"]),
+            (
+                "map",
+                &["choice", "exit", "object_file", "output", "table", "typed"],
+            ),
             (
                 "args",
                 &[

@@ -1,7 +1,8 @@
 //! `twinbpf explain`: what a code or an error number means, or what a verifier's log says.
 
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, Read, Seek, SeekFrom};
 use std::path::Path;
 
 use clap::Args;
@@ -21,7 +22,7 @@ use crate::output::{Failure, Output};
 pub(crate) struct ExplainArgs {
     /// A code such as V001, an error number such as EINVAL, or a file with a verifier's log in it; - for standard input
     #[arg(value_name = "CODE|ERRNO|FILE|-")]
-    pub(crate) what: String,
+    pub(crate) what: OsString,
 
     /// Print one JSON document
     #[arg(long)]
@@ -37,20 +38,23 @@ const MOST_BYTES: u64 = 64 << 20;
 
 /// Prints the meaning of a code or the diagnosis of a log.
 pub(crate) fn explain(args: &ExplainArgs, output: &Output) -> Result<Exit, Failure> {
-    if let Some(code) = Code::from_name(&args.what) {
+    // A name that is no text can only be a file's.
+    let word = args.what.to_str().unwrap_or_default();
+    if let Some(code) = Code::from_name(word) {
         return explain_code(code, output);
     }
-    if let Some(errno) = Errno::from_name(&args.what.to_ascii_uppercase()) {
+    if let Some(errno) = Errno::from_name(&word.to_ascii_uppercase()) {
         return explain_errno(errno, output);
     }
-    if looks_like_a_code(&args.what) && !Path::new(&args.what).exists() {
-        return Err(unknown_code(&args.what).into());
+    if looks_like_a_code(word) && !Path::new(word).exists() {
+        return Err(unknown_code(word).into());
     }
-    let text = read(&args.what)?;
+    let name = args.what.to_string_lossy();
+    let text = read(&args.what).map_err(|error| error.in_file(name.as_ref()))?;
     let logs = verify::pasted::find(&text);
     let errors: Vec<Error> = logs.iter().filter_map(verify::diagnose).collect();
     if errors.is_empty() {
-        return Err(without_reason(&args.what, &logs).into());
+        return Err(without_reason(&name, &logs).into());
     }
     if output.wants_json() {
         let diagnoses = errors.iter().map(ErrorFields::new).collect();
@@ -234,14 +238,28 @@ fn without_reason(name: &str, logs: &[PastedLog]) -> Error {
     .in_file(name)
 }
 
-fn read(name: &str) -> Result<String> {
-    let mut bytes = Vec::new();
-    let outcome = match name {
-        "-" => io::stdin().lock().take(MOST_BYTES).read_to_end(&mut bytes),
-        path => File::open(path).and_then(|file| file.take(MOST_BYTES).read_to_end(&mut bytes)),
+fn read(name: &OsStr) -> Result<String> {
+    let bytes = match name == "-" {
+        true => {
+            let mut bytes = Vec::new();
+            let read = io::stdin().lock().take(MOST_BYTES).read_to_end(&mut bytes);
+            read.map(|_| bytes)
+        }
+        false => File::open(name).and_then(end_of),
     };
-    outcome.map_err(|error| object_file::unreadable(&error).in_file(name))?;
+    let bytes = bytes.map_err(|error| object_file::unreadable(&error))?;
     Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// The last [`MOST_BYTES`] of a file.
+fn end_of(mut file: File) -> io::Result<Vec<u8>> {
+    let metadata = file.metadata()?;
+    if metadata.is_file() && metadata.len() > MOST_BYTES {
+        file.seek(SeekFrom::Start(metadata.len() - MOST_BYTES))?;
+    }
+    let mut bytes = Vec::new();
+    file.take(MOST_BYTES).read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 #[cfg(test)]

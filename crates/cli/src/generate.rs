@@ -8,7 +8,7 @@ use clap::{Args, Subcommand};
 use serde::Serialize;
 use twinbpf::combine::{Bound, Combined, Input, combine};
 use twinbpf::core::minimal_types;
-use twinbpf::{Code, Diagnosis, Error, ErrorKind, Object, Result};
+use twinbpf::{Code, Diagnosis, Object, Result};
 
 use crate::btf_file;
 use crate::exit::Exit;
@@ -226,14 +226,6 @@ fn write(path: Option<&Path>, bytes: &[u8]) -> Result<(), Failure> {
         stdout.write_all(bytes)?;
         return Ok(stdout.flush()?);
     };
-    fs::write(path, bytes).map_err(|error| {
-        let kind = match error.kind() {
-            io::ErrorKind::PermissionDenied => ErrorKind::Permission,
-            io::ErrorKind::NotFound => ErrorKind::NotFound,
-            _ => ErrorKind::Io,
-        };
-        let message = format!("the file cannot be written: {error}");
-        let error = Error::from(Diagnosis::new(Code::HOST_IO, message).kind(kind));
-        Failure::from(error.in_file(path.display().to_string()))
-    })
+    fs::write(path, bytes)
+        .map_err(|error| object_file::unwritable(path, "the object", &error).into())
 }

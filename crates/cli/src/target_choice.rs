@@ -7,7 +7,7 @@ use std::sync::Arc;
 use clap::Args;
 use twinbpf::btf::Btf;
 use twinbpf::spec::Needs;
-use twinbpf::{Code, Diagnosis, Engine, Error, Result, Target};
+use twinbpf::{Code, Diagnosis, Engine, Error, ErrorKind, Result, Target};
 
 use crate::btf_file;
 use crate::object_file;
@@ -85,14 +85,36 @@ fn read_config(choice: &ConfigChoice) -> Result<Config> {
         ConfigChoice::File(path) => path,
     };
     let name = path.display().to_string();
-    match String::from_utf8(object_file::bytes(path)?) {
-        Ok(text) => Ok(Config::Text { name, text }),
-        Err(_) => {
-            let message = "the configuration is no text; unpack it first";
-            let error = Error::from(Diagnosis::new(Code::FILE_UNREADABLE, message));
-            Err(error.in_file(name))
+    let bytes = object_file::bytes(path)?;
+    let refused = |diagnosis: Diagnosis| {
+        let error = Error::from(diagnosis.kind(ErrorKind::BadObject));
+        error.in_file(name.clone())
+    };
+    if bytes.starts_with(&[0x1f, 0x8b]) {
+        let message = "the configuration is packed";
+        let help = format!("unpack it first: zcat {name} > config");
+        return Err(refused(
+            Diagnosis::new(Code::FILE_UNREADABLE, message).help(help),
+        ));
+    }
+    match String::from_utf8(bytes) {
+        Ok(text) if text.is_empty() || text.lines().any(is_about_an_option) => {
+            Ok(Config::Text { name, text })
+        }
+        _ => {
+            let message = "no kernel configuration: no line is about an option";
+            let help = "its lines are like CONFIG_HZ=250; /boot/config-$(uname -r) often is one";
+            Err(refused(
+                Diagnosis::new(Code::FILE_UNREADABLE, message).help(help),
+            ))
         }
     }
+}
+
+fn is_about_an_option(line: &str) -> bool {
+    line.strip_prefix("# ")
+        .unwrap_or(line)
+        .starts_with("CONFIG_")
 }
 
 /// The user's answers.

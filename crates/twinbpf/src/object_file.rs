@@ -12,7 +12,8 @@ use twinbpf_object::read_without_debugging;
 ///
 /// # Errors
 ///
-/// If the file cannot be read, or becomes shorter meanwhile.
+/// If the file cannot be read, becomes shorter meanwhile, or has more than 256 MiB
+/// ([`FileTooLarge`](io::ErrorKind::FileTooLarge)).
 ///
 /// # Examples
 ///
@@ -24,20 +25,40 @@ use twinbpf_object::read_without_debugging;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub fn read_object_file(path: &Path) -> io::Result<Vec<u8>> {
-    let mut file = File::open(path)?;
+    let file = File::open(path)?;
     let metadata = file.metadata()?;
     match usize::try_from(metadata.len()) {
         Ok(length) if metadata.is_file() && length <= MOST_BYTES => {
             read_without_debugging(length, |at, room| file.read_exact_at(room, at))
         }
-        // A pipe has no length, and what is as large as this is none of ours.
-        _ => {
-            let mut bytes = Vec::new();
-            file.read_to_end(&mut bytes)?;
-            Ok(bytes)
-        }
+        _ if metadata.is_file() => Err(io::ErrorKind::FileTooLarge.into()),
+        // A pipe does not say how much there is, and a device may never end.
+        _ => read_up_to(MOST_BYTES, file),
     }
 }
 
-/// Largest file for which room is made at once.
+fn read_up_to(most: usize, file: impl Read) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let one_more = u64::try_from(most).map_or(u64::MAX, |most| most.saturating_add(1));
+    file.take(one_more).read_to_end(&mut bytes)?;
+    match bytes.len() <= most {
+        true => Ok(bytes),
+        false => Err(io::ErrorKind::FileTooLarge.into()),
+    }
+}
+
+/// The largest file that is read. Debugging information included, real objects have some 10 MiB.
 const MOST_BYTES: usize = 1 << 28;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_does_not_end_is_not_read_to_its_end() {
+        let too_large =
+            |result: io::Result<Vec<u8>>| result.unwrap_err().kind() == io::ErrorKind::FileTooLarge;
+        assert!(too_large(read_up_to(1000, io::repeat(0))));
+        assert_eq!(read_up_to(1000, &[7; 1000][..]).unwrap().len(), 1000);
+    }
+}

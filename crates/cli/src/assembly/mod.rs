@@ -2,15 +2,16 @@
 
 mod listing;
 
+use std::ffi::OsString;
 use std::fs;
-use std::io::{self, IsTerminal, Read, Write};
+use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 use twinbpf::insn::assemble;
 use twinbpf::spec::ByteOrder;
-use twinbpf::{Code, Diagnosis, Error, ErrorKind, Insn, Object, Result};
+use twinbpf::{Code, Diagnosis, Error, Insn, Object, Result};
 
 use crate::exit::Exit;
 use crate::hex;
@@ -24,7 +25,7 @@ use listing::Listing;
 pub(crate) struct AsmArgs {
     /// The text, an instruction a line; - for standard input
     #[arg(value_name = "FILE|-")]
-    text: String,
+    text: PathBuf,
 
     /// How to write the instructions
     #[arg(long, value_enum, default_value_t = Form::Hex)]
@@ -55,7 +56,7 @@ enum Form {
 pub(crate) struct DisasmArgs {
     /// An object, and the function if not all are meant; or instructions as bytes or hex digits; - for standard input
     #[arg(value_name = "FILE[:FUNCTION]|-")]
-    what: String,
+    what: OsString,
 
     /// Leave out the lines of the source
     #[arg(long)]
@@ -75,10 +76,14 @@ struct Assembled {
 
 /// Text to instructions.
 pub(crate) fn asm(args: &AsmArgs, output: &Output) -> Result<Exit, Failure> {
-    let text = String::from_utf8(read(Path::new(&args.text))?).map_err(|_| {
-        Error::from(Diagnosis::new(Code::ASSEMBLY, "this is no text")).in_file(&args.text)
+    let name = match args.text.as_os_str() == "-" {
+        true => "standard input".to_owned(),
+        false => args.text.display().to_string(),
+    };
+    let text = String::from_utf8(read(&args.text)?).map_err(|_| {
+        Error::from(Diagnosis::new(Code::ASSEMBLY, "this is no text")).in_file(&name)
     })?;
-    let program = assemble(&text).map_err(|error| in_text(error, &args.text))?;
+    let program = assemble(&text).map_err(|error| in_text(error, &name))?;
     let slots: Vec<[u8; 8]> = program
         .iter()
         .map(|insn| insn.to_bytes(ByteOrder::HOST))
@@ -156,12 +161,8 @@ fn read(path: &Path) -> Result<Vec<u8>> {
     if path.as_os_str() != "-" {
         return object_file::bytes(path);
     }
-    let mut bytes = Vec::new();
-    let read = io::stdin().lock().read_to_end(&mut bytes);
-    match read {
-        Ok(_) => Ok(bytes),
-        Err(error) => Err(object_file::unreadable(&error).in_file("standard input")),
-    }
+    object_file::whole(io::stdin().lock())
+        .map_err(|error| object_file::unreadable(&error).in_file("standard input"))
 }
 
 fn write(args: &AsmArgs, bytes: &[u8]) -> Result<(), Failure> {
@@ -181,26 +182,15 @@ fn write(args: &AsmArgs, bytes: &[u8]) -> Result<(), Failure> {
         }
         return Ok(stdout.flush()?);
     };
-    fs::write(path, bytes).map_err(|error| {
-        let kind = match error.kind() {
-            io::ErrorKind::PermissionDenied => ErrorKind::Permission,
-            io::ErrorKind::NotFound => ErrorKind::NotFound,
-            _ => ErrorKind::Io,
-        };
-        let message = format!("the instructions cannot be written: {error}");
-        let error = Error::from(Diagnosis::new(Code::HOST_IO, message).kind(kind));
-        Failure::from(error.in_file(path.display().to_string()))
-    })
+    fs::write(path, bytes)
+        .map_err(|error| object_file::unwritable(path, "the instructions", &error).into())
 }
 
 /// The file's name belongs to the line that is wrong.
 fn in_text(error: Error, file: &str) -> Error {
     error.map(|mut diagnosis| {
         if let Some(source) = &mut diagnosis.place.source {
-            source.file = match file {
-                "-" => "standard input".to_owned(),
-                name => name.to_owned(),
-            };
+            source.file = file.to_owned();
         }
         diagnosis
     })

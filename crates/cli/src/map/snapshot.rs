@@ -6,12 +6,13 @@ use std::ops::ControlFlow;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
-use twinbpf::{Code, Diagnosis, Errno, ErrorKind, RawMap, Result, UpdateMode};
+use twinbpf::{Code, Diagnosis, Error, RawMap, Result, UpdateMode};
 
 use super::entry::Entries;
 use super::words::{Words, usage};
 use super::{RestoreArgs, SnapshotArgs};
 use crate::exit::Exit;
+use crate::object_file;
 use crate::output::{Failure, Output};
 
 /// The entries of a map: keys and values as hex digits, those of all CPUs one after another.
@@ -50,18 +51,11 @@ impl Snapshot {
     }
 
     fn read(path: &str) -> Result<Self> {
-        let bytes = fs::read(path).map_err(|error| {
-            let errno = error.raw_os_error().map_or(Errno::EIO, Errno);
-            let diagnosis = Diagnosis::new(Code::HOST_IO, format!("{path} cannot be read"));
-            let kind = match errno {
-                Errno::ENOENT => ErrorKind::NotFound,
-                _ => ErrorKind::Io,
-            };
-            diagnosis.kind(kind).errno(errno)
-        })?;
+        let bytes = object_file::bytes(path.as_ref())?;
         serde_json::from_slice(&bytes).map_err(|error| {
-            let message = format!("{path} is no snapshot of a map: {error}");
-            Diagnosis::new(Code::USAGE, message).into()
+            let message = format!("this is no snapshot of a map: {error}");
+            let error = Error::from(Diagnosis::new(Code::SNAPSHOT_MALFORMED, message));
+            error.in_file(path)
         })
     }
 
@@ -102,9 +96,7 @@ fn write_whole(path: &Path, text: &str) -> Result<()> {
     written.map_err(|error| {
         // What was begun is of no use; if it cannot be removed either, the error below says enough.
         let _ = fs::remove_file(&partial);
-        let message = format!("{} cannot be written", path.display());
-        let errno = error.raw_os_error().map_or(Errno::EIO, Errno);
-        Diagnosis::new(Code::HOST_IO, message).errno(errno).into()
+        object_file::unwritable(path, "the snapshot", &error)
     })
 }
 

@@ -5,6 +5,7 @@ mod packets;
 mod report;
 mod show;
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
@@ -53,7 +54,7 @@ enum ProgCommand {
 struct ProgRunArgs {
     /// The BPF object file, and the program if not all are meant
     #[arg(value_name = "OBJECT[:PROGRAM]")]
-    object: String,
+    object: OsString,
 
     /// Packets, one a line: a name and hex digits
     #[arg(long, value_name = "FILE", group = "input")]

@@ -224,6 +224,7 @@ codes! {
     HOST_IO = "H005", Io, Host, "a system service failed";
     USAGE = "H006", Usage, Host, "the request contradicts itself";
     TEXT_WITHOUT_LOG = "H007", NotFound, Host, "there is nothing to explain in this text";
+    SNAPSHOT_MALFORMED = "H008", BadObject, Host, "the file is no snapshot of a map";
 }
 
 #[cfg(test)]

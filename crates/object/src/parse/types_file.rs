@@ -48,8 +48,27 @@ fn types_in(bytes: Vec<u8>) -> Result<(Bytes, ByteOrder)> {
         return Ok((types.to_vec().into(), order));
     }
     let order = match bytes.as_slice() {
+        [0x9f, 0xeb, ..] => ByteOrder::Little,
         [0xeb, 0x9f, ..] => ByteOrder::Big,
-        _ => ByteOrder::Little,
+        [] => {
+            return Err(Diagnosis::new(Code::EMPTY_FILE, "the file is empty: 0 bytes").into());
+        }
+        other => {
+            let start = &other[..other.len().min(4)];
+            let message = format!(
+                "neither BTF, which starts with 9f eb, nor an ELF file: starts with {}",
+                start
+                    .iter()
+                    .map(|byte| format!("{byte:02x}"))
+                    .collect::<Vec<_>>()
+                    .join(" ")
+            );
+            return Err(Diagnosis::new(Code::BTF_MALFORMED, message)
+                .help(
+                    "give an object, a kernel's image with types, or a file as in /sys/kernel/btf",
+                )
+                .into());
+        }
     };
     Ok((bytes.into(), order))
 }
@@ -122,7 +141,8 @@ mod tests {
         let code = |bytes: &[u8]| read_types(bytes.to_vec()).unwrap_err().diagnosis().code;
         assert_eq!(code(plain), Code::BTF_MISSING);
         assert_eq!(code(&plain[..40]), Code::BTF_MISSING);
-        assert_eq!(code(b""), Code::BTF_MALFORMED);
+        assert_eq!(code(b""), Code::EMPTY_FILE);
+        assert_eq!(code(b"hello"), Code::BTF_MALFORMED);
         assert_eq!(code(b"types"), Code::BTF_MALFORMED);
     }
 }

@@ -21,7 +21,7 @@ use std::io::{self, Read};
 use std::path::Path;
 
 use pcap_file::PcapError;
-use twinbpf_object::{Code, Diagnosis, Errno, Error, Result};
+use twinbpf_object::{Code, Diagnosis, Errno, Error, ErrorKind, Result};
 
 pub use frame::{Direction, Frame, PacketKind, Vlan};
 
@@ -287,7 +287,14 @@ fn no_header(bytes: &[u8]) -> Error {
 
 fn unreadable(error: &io::Error) -> Error {
     let diagnosis = match error.kind() {
-        io::ErrorKind::NotFound => Diagnosis::new(Code::FILE_NOT_FOUND, "there is no such file"),
+        io::ErrorKind::NotFound => Diagnosis::new(Code::FILE_NOT_FOUND, "no such file"),
+        io::ErrorKind::PermissionDenied => {
+            Diagnosis::new(Code::FILE_UNREADABLE, "not permitted to read it")
+                .kind(ErrorKind::Permission)
+        }
+        io::ErrorKind::IsADirectory => {
+            Diagnosis::new(Code::FILE_UNREADABLE, "a directory, not a file").kind(ErrorKind::Usage)
+        }
         _ => Diagnosis::new(Code::FILE_UNREADABLE, "the capture cannot be read"),
     };
     match error.raw_os_error() {

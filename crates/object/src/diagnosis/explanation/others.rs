@@ -380,4 +380,8 @@ else\n\
         "the text holds no verifier's log, or no code has this name",
         "paste the whole output of the loader",
         ""),
+    row(Code::SNAPSHOT_MALFORMED,
+        "the file is not what `map snapshot` writes",
+        "give a file that `twinbpf map snapshot MAP -o FILE` wrote",
+        ""),
 ];
