@@ -15,3 +15,4 @@ mod support;
 mod tail_calls;
 mod test_run;
 mod timers;
+mod vouched;
