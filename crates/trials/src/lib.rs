@@ -27,6 +27,8 @@ pub enum Need {
     Tracefs,
     /// A kernel with probes of its own functions.
     Kprobes,
+    /// A kernel that attaches one program to many of its functions (`CONFIG_FPROBE`).
+    ManyKprobes,
     /// A kernel that keeps `bpf(2)` from ordinary users, so that missing privileges can be seen.
     ClosedBpf,
     /// Linux 6.18 with pages of 4 KiB, where the rules of maps were observed.
@@ -127,6 +129,7 @@ impl Need {
             | Self::ClosedBpf => "kernel",
             Self::Tracefs => "tracefs",
             Self::Kprobes => "kprobes",
+            Self::ManyKprobes => "kprobe-multi",
             Self::Linux618 => "linux-6.18",
             Self::UserNamespaces => "userns",
             Self::Clang => "clang",
@@ -174,6 +177,9 @@ impl Need {
                 let has_kprobes = Path::new("/sys/bus/event_source/devices/kprobe").is_dir();
                 (!has_kprobes).then(|| "needs CONFIG_KPROBE_EVENTS".to_owned())
             }
+            Self::ManyKprobes => {
+                (!has_symbol("register_fprobe")).then(|| "needs CONFIG_FPROBE".to_owned())
+            }
             Self::ClosedBpf => {
                 let setting = std::fs::read_to_string("/proc/sys/kernel/unprivileged_bpf_disabled")
                     .unwrap_or_default();
@@ -195,13 +201,7 @@ impl Need {
             ),
             Self::Clang => succeeds("clang-19", &["--version"], "needs clang-19"),
             Self::Bpftool => succeeds("bpftool", &["version"], "needs bpftool"),
-            Self::UserProbeHeader => {
-                let folders = ["/usr/include", "/usr/include/x86_64-linux-gnu"];
-                let is_there = |folder: &str| Path::new(folder).join("sys/sdt.h").exists();
-                let is_x86_64 = cfg!(target_arch = "x86_64");
-                (!(is_x86_64 && folders.into_iter().any(is_there)))
-                    .then(|| "needs x86-64 and sys/sdt.h (systemtap-sdt-dev)".to_owned())
-            }
+            Self::UserProbeHeader => missing_probe_header(),
             Self::FunctionTracing => {
                 let functions = Path::new("/sys/kernel/tracing/available_filter_functions");
                 (!functions.exists()).then(|| "needs a kernel that traces functions".to_owned())
@@ -250,4 +250,19 @@ fn succeeds(program: &str, arguments: &[&str], otherwise: &str) -> Option<String
         .status();
     let is_met = result.is_ok_and(|status| status.success());
     (!is_met).then(|| otherwise.to_owned())
+}
+
+fn missing_probe_header() -> Option<String> {
+    let folders = ["/usr/include", "/usr/include/x86_64-linux-gnu"];
+    let is_there = |folder: &str| Path::new(folder).join("sys/sdt.h").exists();
+    let is_x86_64 = cfg!(target_arch = "x86_64");
+    (!(is_x86_64 && folders.into_iter().any(is_there)))
+        .then(|| "needs x86-64 and sys/sdt.h (systemtap-sdt-dev)".to_owned())
+}
+
+/// Whether the kernel has something of this name.
+fn has_symbol(name: &str) -> bool {
+    let symbols = std::fs::read_to_string("/proc/kallsyms").unwrap_or_default();
+    let mut names = symbols.lines().filter_map(|line| line.split(' ').nth(2));
+    names.any(|symbol| symbol == name)
 }

@@ -23,6 +23,9 @@ const MODULES: &[&str] = &[
     "veth",
     "dummy",
     "tun",
+    "sch_ingress",
+    "cls_bpf",
+    "cls_u32",
 ];
 
 /// The kernels on offer, the newest of each series, oldest first; those in the cache if apt knows none. With `series`, only

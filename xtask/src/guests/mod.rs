@@ -166,7 +166,7 @@ fn assemble(
     for binary in built {
         add_libraries(&mut archive, &binary.file)?;
     }
-    for tool in ["ip", "unshare", "true"] {
+    for tool in ["ip", "tc", "unshare", "true"] {
         add_tool(&mut archive, tool)?;
     }
     archive.file("/plan", plan.as_bytes());

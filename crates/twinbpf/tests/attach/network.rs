@@ -72,6 +72,8 @@ const SINCE: &[(&str, u32, u32)] = &[
     ("a_changed_list_is_not_added_to", 6, 6),
     ("flows_are_dissected", 6, 6),
     ("an_object_is_attached_whole_or_not_at_all", 6, 6),
+    ("a_new_build_takes_over_and_keeps_the_maps", 6, 6),
+    ("a_take_over_happens_whole_or_not_at_all", 6, 6),
 ];
 
 /// The cases of this file.

@@ -61,7 +61,7 @@ pub(crate) fn cases() -> Vec<Case> {
         ),
         case(
             "functions_of_the_kernel_are_probed_by_a_pattern",
-            &[Need::Kprobes, Need::FunctionTracing],
+            &[Need::Kprobes, Need::ManyKprobes, Need::FunctionTracing],
             functions_of_the_kernel_are_probed_by_a_pattern,
         ),
     ]
