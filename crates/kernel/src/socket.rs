@@ -60,6 +60,18 @@ impl KernelSocketLink {
         &self.interface
     }
 
+    /// Takes the program off the socket at once, whoever else holds a copy of its descriptor.
+    ///
+    /// # Errors
+    ///
+    /// If the kernel refuses; it does not for a socket with a program.
+    pub fn detach(&self) -> Result<()> {
+        sys::detach_program(self.socket.as_fd()).map_err(|errno| {
+            let message = "the program was not taken off its packet socket";
+            Diagnosis::new(Code::ATTACH, message).errno(errno).into()
+        })
+    }
+
     /// Counts since attaching.
     ///
     /// # Errors

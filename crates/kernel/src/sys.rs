@@ -385,6 +385,22 @@ pub(crate) fn attach_program(socket: BorrowedFd<'_>, program: BorrowedFd<'_>) ->
     outcome(result)
 }
 
+/// Takes the filter of a socket away.
+pub(crate) fn detach_program(socket: BorrowedFd<'_>) -> Result<(), Errno> {
+    let ignored: libc::c_int = 0;
+    // SAFETY: the kernel reads at most one `int` at the address given, which is `ignored`, alive on this stack during the call.
+    let result = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_DETACH_FILTER,
+            std::ptr::from_ref(&ignored).cast(),
+            option_length::<libc::c_int>(),
+        )
+    };
+    outcome(result)
+}
+
 /// Binds a packet socket to one interface and every protocol.
 pub(crate) fn bind_packet_socket(socket: BorrowedFd<'_>, interface: u32) -> Result<(), Errno> {
     let address = LinkAddress {

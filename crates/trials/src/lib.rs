@@ -80,13 +80,26 @@ impl Case {
 
 /// Runs the cases as the arguments of a test binary ask (`cargo test` passes them), and says how it went.
 pub fn run(cases: Vec<Case>) -> ExitCode {
-    let arguments = Arguments::from_args();
+    run_as(&Arguments::from_args(), cases)
+}
+
+fn run_as(arguments: &Arguments, cases: Vec<Case>) -> ExitCode {
     let required = std::env::var("TWINBPF_REQUIRE").unwrap_or_default();
     let trials = cases
         .into_iter()
         .map(|case| trial(case, &required))
         .collect();
-    libtest_mimic::run(&arguments, trials).exit_code()
+    libtest_mimic::run(arguments, trials).exit_code()
+}
+
+/// As [`run`], one case after the other.
+///
+/// For cases that drop a link and then count on its program being gone: a link lives as long as any descriptor of it, and a process
+/// that another case starts meanwhile holds copies of all of them until it executes its program.
+pub fn run_in_turn(cases: Vec<Case>) -> ExitCode {
+    let mut arguments = Arguments::from_args();
+    arguments.test_threads = Some(1);
+    run_as(&arguments, cases)
 }
 
 fn trial(case: Case, required: &str) -> Trial {

@@ -260,9 +260,19 @@ impl Attacher<'_> {
             .filter_map(|program| Some((program, self.hook_of(program).transpose()?)))
             .map(|(program, hook)| Ok((program, hook?)))
             .collect::<Result<_>>()?;
-        let links = hooks.iter().map(|(program, hook)| program.attach(hook));
+        let programs = hooks.iter().map(|(program, hook)| program.attach(hook));
         let tables = self.tables().map(|name| self.loaded.attach_table(name));
-        links.chain(tables).collect()
+        let mut links = Vec::new();
+        for link in programs.chain(tables) {
+            match link {
+                Ok(link) => links.push(link),
+                Err(error) => {
+                    undo(links);
+                    return Err(error);
+                }
+            }
+        }
+        Ok(links)
     }
 
     /// Attaches what can be attached, and says what could not.
@@ -342,4 +352,12 @@ fn vm_has_no(program: &Program, hook: &Hook) -> Error {
         .in_program(program.name())
         .help("use the kernel (`--engine kernel`), or run the program on packets of your own (`prog run`)")
         .into()
+}
+
+/// Ends links now rather than with their last descriptor, of which a child process that is just being started may hold a copy.
+fn undo(links: Vec<Link>) {
+    for link in links.into_iter().rev() {
+        // Links of some sorts only end with their descriptors: those are closed here in any case.
+        let _ = link.detach();
+    }
 }

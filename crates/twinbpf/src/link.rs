@@ -31,6 +31,10 @@ use crate::program::Program;
 /// drop(link); // detached
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
+///
+/// A link of the kernel lives as long as any descriptor of it. A child process holds copies of all of this process' descriptors
+/// from `fork` until it executes its program, so a link that is dropped while another thread starts a process ends a moment later:
+/// [`detach`](Self::detach) does not wait for that, where the kernel can end such a link at once.
 #[derive(Debug)]
 #[must_use = "dropping the link detaches the program"]
 pub struct Link {
@@ -178,7 +182,8 @@ impl Link {
                 let message = "the table of functions was not taken out of use";
                 Diagnosis::new(Code::ATTACH, message).errno(errno).into()
             }),
-            LinkHandle::Socket(_) | LinkHandle::Vm(_) => Ok(()),
+            LinkHandle::Socket(link) => link.detach(),
+            LinkHandle::Vm(_) => Ok(()),
         }
     }
 

@@ -76,7 +76,7 @@ fn main() -> ExitCode {
         &[],
         an_arena_is_refused_by_name,
     ));
-    twinbpf_trials::run(cases)
+    twinbpf_trials::run_in_turn(cases)
 }
 
 fn arena() -> Object {
@@ -143,7 +143,7 @@ fn send(loaded: &Loaded, len: usize, times: usize) {
         // Once it has arrived, the program has seen it come in.
         receiver.recv(&mut [0; 2048]).unwrap();
     }
-    link.settle().unwrap();
+    link.detach().unwrap();
 }
 
 fn frame(data: &[u8]) -> SocketFrame<'_> {

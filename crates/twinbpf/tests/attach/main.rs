@@ -24,5 +24,5 @@ fn main() -> ExitCode {
         tables::cases(),
         tracing::cases(),
     ];
-    twinbpf_trials::run(cases.into_iter().flatten().collect())
+    twinbpf_trials::run_in_turn(cases.into_iter().flatten().collect())
 }

@@ -60,6 +60,10 @@ const CASES: &[(&str, fn())] = &[
         a_pinned_link_lives_until_it_is_detached,
     ),
     (
+        "a_link_ends_at_once_whoever_holds_it",
+        a_link_ends_at_once_whoever_holds_it,
+    ),
+    (
         "what_does_not_fit_is_refused_by_name",
         what_does_not_fit_is_refused_by_name,
     ),
@@ -409,6 +413,19 @@ fn a_pinned_link_lives_until_it_is_detached() {
     send_datagrams(1);
     assert_eq!(value::<u64>(&loaded, "xdp_runs"), 1);
     assert!(Link::open_pinned(&path).unwrap().is_none());
+}
+
+/// A child process holds copies of all descriptors until it executes its program.
+fn a_link_ends_at_once_whoever_holds_it() {
+    let loaded = load(&["frames"]);
+    let link = attach(&loaded, "frames", &Hook::xdp_in("lo", XdpMode::Generic));
+    let holder = Link::by_id(link.info().unwrap().id).unwrap().unwrap();
+    drop(link);
+    send_datagrams(1);
+    assert_eq!(value::<u64>(&loaded, "xdp_runs"), 1);
+    holder.detach().unwrap();
+    send_datagrams(1);
+    assert_eq!(value::<u64>(&loaded, "xdp_runs"), 1);
 }
 
 fn what_does_not_fit_is_refused_by_name() {
