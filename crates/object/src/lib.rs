@@ -19,6 +19,7 @@ pub mod hook;
 pub mod insn;
 pub mod link;
 pub mod map_rules;
+mod order;
 mod parse;
 pub mod ring;
 pub mod spec;

@@ -11,6 +11,14 @@
 //!
 //! Map operations answer the kernel's error numbers.
 
+#![cfg_attr(
+    not(feature = "engine"),
+    expect(
+        unreachable_code,
+        reason = "what takes a handle cannot be reached where handles have no values"
+    )
+)]
+
 pub mod capture;
 mod checked;
 mod code;
@@ -34,6 +42,7 @@ mod machine;
 mod maps;
 mod objects;
 mod packet;
+mod presence;
 mod program;
 mod provenance;
 mod reach;

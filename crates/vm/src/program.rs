@@ -22,6 +22,7 @@ use crate::helpers::{self, Helper};
 use crate::jit::{Compiled, Source};
 use crate::kfuncs::{self, HostFunctions};
 use crate::maps::{LiveMap, MapLayout, VmMap};
+use crate::presence::Presence;
 use crate::reach::context_reach;
 use crate::run::Kfunc;
 use crate::window::FIRST_HANDLE;
@@ -31,7 +32,7 @@ const KFUNC_ADDRESS: u32 = FIRST_HANDLE;
 
 /// A loaded program. Cloning shares it.
 #[derive(Debug, Clone)]
-pub struct VmProgram(pub(crate) Arc<Program>);
+pub struct VmProgram(pub(crate) Arc<Program>, pub(crate) Presence);
 
 #[derive(Debug)]
 pub(crate) struct Program {

@@ -12,6 +12,7 @@ use crate::config::{Executor, VmConfig};
 use crate::kfuncs::{self, HostCall, HostClosure, HostFault, HostFunction, HostFunctions};
 use crate::maps::{Element, Successor, Surroundings as MapSurroundings, VmMap};
 use crate::objects::Objects;
+use crate::presence::{Presence, presence};
 use crate::program::{Program, VmProgram};
 use crate::shared::Shared;
 use crate::surroundings::{Surroundings, host_modules, host_types};
@@ -41,7 +42,7 @@ const MOST_STEPS: usize = 1 << 16;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug, Clone)]
-pub struct Vm(pub(crate) Arc<Shared>);
+pub struct Vm(pub(crate) Arc<Shared>, pub(crate) Presence);
 
 impl Vm {
     /// A new vm.
@@ -57,12 +58,13 @@ impl Vm {
         if config.cpu_slots == 0 {
             return Err(Diagnosis::new(Code::USAGE, "a vm needs at least one CPU slot").into());
         }
+        let presence = presence()?;
         let window = Window::new().map_err(no_window)?;
         let objects = Arc::new(Objects::new(&window));
         let slots = usize::try_from(config.cpu_slots)
             .unwrap_or(usize::MAX)
             .min(1 << 12);
-        Ok(Self(Arc::new(Shared {
+        let shared = Arc::new(Shared {
             window,
             handles: Arc::default(),
             surroundings: Surroundings::new(&config),
@@ -72,7 +74,8 @@ impl Vm {
             timers: Timers::default(),
             objects,
             config,
-        })))
+        });
+        Ok(Self(shared, presence))
     }
 
     /// What linking needs to know about this engine to serve `needs`. The vm has no types of its own: it takes the host
@@ -135,7 +138,7 @@ impl Vm {
             cpu_slots: self.0.config.cpu_slots,
             template,
         };
-        let map = VmMap::create(&around, spec).map_err(|errno| refuse(spec, errno))?;
+        let map = VmMap::create(self.1, &around, spec).map_err(|errno| refuse(spec, errno))?;
         if let Some(value) = first_value {
             map.begin(&value).map_err(|errno| refuse(spec, errno))?;
         }
@@ -171,10 +174,11 @@ impl Vm {
         if self.0.config.executor == Executor::Jit && cfg!(target_arch = "x86_64") {
             program.compile(self.0.config.guard, is_vouched)?;
         }
-        Ok(VmProgram(Arc::new_cyclic(|itself| {
+        let program = Arc::new_cyclic(|itself| {
             program.itself = itself.clone();
             program
-        })))
+        });
+        Ok(VmProgram(program, self.1))
     }
 
     /// Puts a program into a prog array, for `bpf_tail_call`. The array forgets its programs when the caller's last handle of

@@ -5,6 +5,7 @@
 
 use super::Btf;
 use super::types::{Array, Composite, Tag, Type, TypeId};
+use crate::order;
 
 /// A field that belongs to the engine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,7 +64,7 @@ impl Btf {
             steps: 0,
         };
         search.visit(id, 0, 0);
-        search.found.sort_by_key(|field| field.offset);
+        order::sort_by_key(&mut search.found, |field| field.offset);
         search.found
     }
 }

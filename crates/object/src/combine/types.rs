@@ -16,6 +16,7 @@ use crate::btf::{
     SectionVariable, Type, TypeId,
 };
 use crate::diagnosis::Result;
+use crate::order;
 
 /// The sections about types, if any object has types.
 #[derive(Debug, Default)]
@@ -213,7 +214,7 @@ impl<'a, 'data> Merging<'a, 'data> {
             if variables.is_empty() {
                 continue;
             }
-            variables.sort_by_key(|placed| placed.offset);
+            order::sort_by_key(&mut variables, |placed| placed.offset);
             let whole = self.layout.wholes.iter().find(|whole| whole.name == name);
             let size = whole.and_then(|whole| u32::try_from(whole.size).ok());
             let name = self.builder.name(name);

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::btf::{Btf, Search, Type, TypeId, TypeKinds, essential_name};
+use crate::order::Ordered as _;
 use crate::target::ModuleTypes;
 
 /// A type of the kernel or of one of its modules.
@@ -44,7 +45,7 @@ impl<'a> Candidates<'a> {
         searched: &Searched<'a>,
         roots: impl Iterator<Item = TypeId>,
     ) -> Self {
-        let mut found = Self(roots.map(|id| (id, Vec::new())).collect());
+        let mut found = Self(roots.map(|id| (id, Vec::new())).in_map());
         if let Some(kernel) = searched.kernel {
             found.add(local, &[kernel]);
             found.add(local, &searched.modules);

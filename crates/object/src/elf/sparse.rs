@@ -10,6 +10,7 @@
 use std::ops::Range;
 
 use crate::bytes::{ByteOrder, slice_at, text_at, u16_at, u32_at};
+use crate::order;
 
 /// Reads a file of `length` bytes, except for what is only debugging information. `read` fills the bytes it is given from an
 /// offset on. What is no ELF file, or a strange one, is read whole.
@@ -85,7 +86,7 @@ impl Outline {
             .filter(|at| !self.is_debugging(bytes, *at, names))
             .filter_map(|at| self.place(bytes, at))
             .collect();
-        places.sort_unstable_by_key(|place| place.start);
+        order::sort_by_key(&mut places, |place| place.start);
         let mut pieces: Vec<Range<usize>> = Vec::new();
         for place in places {
             match pieces.last_mut() {

@@ -3,6 +3,7 @@
 use crate::core::make_unavailable;
 use crate::diagnosis::{Code, Diagnosis, Error, Result};
 use crate::insn::{Insn, InsnIndex, opcode};
+use crate::order;
 use crate::spec::{
     ExternIndex, Function, FunctionIndex, Object, ProgramSpec, Reference, ReferenceTo,
 };
@@ -69,7 +70,7 @@ pub(super) fn resolve(
             linking.apply(reference, &mut resolved)?;
         }
     }
-    resolved.unavailable.sort_by_key(|each| each.at);
+    order::sort_by_key(&mut resolved.unavailable, |each| each.at);
     Ok(resolved)
 }
 

@@ -19,6 +19,7 @@ use std::collections::BTreeMap;
 use crate::abi::{MapFlags, MapKind};
 use crate::btf::{Btf, Composite, Enumeration, Linkage, Member, Type, TypeId};
 use crate::diagnosis::{Code, Diagnosis, Error, Result};
+use crate::order::Ordered as _;
 use crate::spec::{InnerMap, MapOrigin, MapSpec, Pinning};
 
 use super::maps_section::{MapVariable, MapsSection};
@@ -99,7 +100,7 @@ fn described_variables<'btf>(section: &str, btf: &'btf Btf) -> BTreeMap<&'btf st
             }
             _ => None,
         })
-        .collect()
+        .in_map()
 }
 
 /// Which definition a message is about.

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use crate::diagnosis::{Code as ErrorCode, Diagnosis, Error, Result};
 use crate::elf::{Binding, Elf, Section, SectionIndex, Symbol, SymbolKind, SymbolPlace};
 use crate::insn::{INSN_BYTES, Insn, InsnIndex};
+use crate::order;
 use crate::spec::{ByteOrder, Function, FunctionIndex, Linkage};
 
 use super::role::Role;
@@ -203,7 +204,7 @@ fn extents<'data>(
         });
     }
     // Of several names for one place the most telling comes first: typed, visible, sized.
-    claims.sort_by_key(|claim| {
+    order::sort_by_key(&mut claims, |claim| {
         let is_static = claim.linkage == Linkage::Static;
         (claim.start, !claim.is_typed, is_static, claim.size == 0)
     });

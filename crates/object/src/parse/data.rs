@@ -19,6 +19,7 @@ use crate::abi::{MapFlags, MapKind};
 use crate::btf::{Btf, DataSection, SpecialField, Type};
 use crate::diagnosis::{Code, Diagnosis, Error, Result};
 use crate::elf::{Binding, Elf, Section, SectionIndex, SectionKind, Symbol, SymbolKind};
+use crate::order::{self, Ordered as _};
 use crate::spec::{InnerMap, MapIndex, MapOrigin, MapSpec, Variable};
 
 use super::extents;
@@ -115,8 +116,7 @@ pub(super) fn name_types(btf: &Btf, maps: &mut [MapSpec], variables: &[Variable]
         map.special = match btf.get(map.types.value) {
             Some(Type::DataSection(section)) => {
                 let own = variables.iter().filter(|each| each.map.0 == index);
-                let places: BTreeMap<&str, u32> =
-                    own.map(|each| (each.name.as_str(), each.offset)).collect();
+                let places = own.map(|each| (each.name.as_str(), each.offset)).in_map();
                 special_variables(btf, section, &places)
             }
             _ => btf.special_fields(map.types.value),
@@ -143,7 +143,7 @@ fn special_variables(
             Some(SpecialField { offset, ..field })
         }));
     }
-    found.sort_by_key(|field| field.offset);
+    order::sort_by_key(&mut found, |field| field.offset);
     found
 }
 
@@ -181,7 +181,7 @@ fn symbols<'elf, 'data>(elf: &'elf Elf<'data>, section: SectionIndex) -> Vec<&'e
                 && !symbol.name.starts_with(".L")
         })
         .collect();
-    symbols.sort_by_key(|symbol| symbol.value);
+    order::sort_by_key(&mut symbols, |symbol| symbol.value);
     symbols
 }
 
@@ -219,7 +219,7 @@ fn sections_with_pointers(elf: &Elf<'_>) -> BTreeSet<SectionIndex> {
             SectionKind::Relocations { of, .. } if !table.data.is_empty() => Some(of),
             _ => None,
         })
-        .collect()
+        .in_set()
 }
 
 fn malformed(section: &Section<'_>, offset: u64, message: String) -> Error {

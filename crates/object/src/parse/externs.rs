@@ -15,6 +15,7 @@ use crate::abi::{MapFlags, MapKind};
 use crate::btf::{Btf, IntegerEncoding, Linkage, Type, TypeId};
 use crate::diagnosis::{Code, Diagnosis, Error, Result};
 use crate::elf::{Binding, Elf, Symbol, SymbolPlace};
+use crate::order::{self, Ordered as _};
 use crate::spec::{
     ConfigForm, ConfigPlace, Extern, ExternIndex, ExternKind, MapIndex, MapOrigin, MapSpec,
 };
@@ -81,7 +82,7 @@ fn undefined<'elf, 'data>(elf: &'elf Elf<'data>) -> BTreeMap<&'data str, &'elf S
         .iter()
         .filter(|symbol| symbol.place == SymbolPlace::Undefined && !symbol.name.is_empty())
         .map(|symbol| (symbol.name, symbol))
-        .collect()
+        .in_map()
 }
 
 /// What BTF says about one name.
@@ -131,7 +132,7 @@ fn declarations(btf: &Btf) -> BTreeMap<&str, Declaration> {
             };
             Some((btf.text(name), declaration))
         })
-        .collect()
+        .in_map()
 }
 
 fn lists(btf: &Btf) -> BTreeMap<TypeId, List> {
@@ -223,7 +224,9 @@ fn place(
         return Ok(());
     }
     // Names ascend already, and sorting keeps the order of equals.
-    values.sort_by_key(|(_, value)| (u32::MAX - value.alignment, value.size));
+    order::sort_by_key(&mut values, |(_, value)| {
+        (u32::MAX - value.alignment, value.size)
+    });
     let map = MapIndex(maps.specs.len());
     let mut end: u32 = 0;
     for (index, value) in values {

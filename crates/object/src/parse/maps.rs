@@ -6,6 +6,7 @@ use crate::abi::MapKind;
 use crate::btf::Btf;
 use crate::diagnosis::{Code, Diagnosis, Result};
 use crate::elf::{Elf, Section, SectionIndex};
+use crate::order::Ordered as _;
 use crate::spec::{InnerMap, MapIndex, MapOrigin, MapSpec, MapTypes};
 
 use super::legacy_maps::{self, InnerClaim};
@@ -162,11 +163,11 @@ fn object_btf(elf: &Elf<'_>, section: &Section<'_>) -> Result<Btf> {
 
 /// Turns what legacy definitions say about inner maps into positions.
 fn resolve_inner(specs: &mut [MapSpec], legacy: &[LegacyMap<'_>]) -> Result<()> {
-    let by_identifier: BTreeMap<u32, MapIndex> = legacy
+    let by_identifier = legacy
         .iter()
         .rev()
         .filter_map(|map| Some((identifier(&specs[map.index.0])?, map.index)))
-        .collect();
+        .in_map();
     for map in legacy {
         let inner = match map.inner {
             InnerClaim::None => continue,

@@ -2,6 +2,7 @@
 
 use crate::diagnosis::{Code, Diagnosis, Error, Result};
 use crate::elf::{Elf, Section, Symbol, SymbolKind};
+use crate::order;
 
 use super::extents;
 
@@ -41,7 +42,7 @@ impl<'data> MapsSection<'data> {
                     && !symbol.name.is_empty()
             })
             .collect();
-        symbols.sort_by_key(|symbol| symbol.value);
+        order::sort_by_key(&mut symbols, |symbol| symbol.value);
         let mut variables = Vec::with_capacity(symbols.len());
         for (position, symbol) in symbols.iter().enumerate() {
             let size = extents::size_of(section, &symbols, position).map_err(|size| {

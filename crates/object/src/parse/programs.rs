@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::abi::{meaning_of_section, nearest_section};
 use crate::btf::{Btf, Type};
+use crate::order::Ordered as _;
 use crate::spec::{Function, FunctionIndex, Linkage, ProgramSpec, ReferenceTo};
 
 use super::code::Code;
@@ -49,7 +50,7 @@ fn referenced_functions(functions: &[Function]) -> BTreeSet<FunctionIndex> {
             ReferenceTo::Function(index) => Some(index),
             _ => None,
         })
-        .collect()
+        .in_set()
 }
 
 fn program(function: &Function, index: FunctionIndex) -> ProgramSpec {

@@ -15,6 +15,7 @@
 use crate::diagnosis::{Code as ErrorCode, Diagnosis, Error, Result};
 use crate::elf::{self, Elf, Relocation, Section, SectionIndex, SectionKind, Symbol, SymbolPlace};
 use crate::insn::{Insn, InsnIndex, opcode};
+use crate::order;
 use crate::spec::{FunctionIndex, Reference, ReferenceTo};
 
 use super::code::{Code, FunctionPlace, slot_bytes};
@@ -82,7 +83,7 @@ pub(super) fn resolve(
 /// Compilers write relocations in the order of the instructions; then there is nothing to do.
 fn sort(references: &mut [Reference]) {
     if !references.is_sorted_by_key(|each| each.at) {
-        references.sort_unstable_by_key(|each| each.at);
+        order::sort_by_key(references, |each| each.at);
     }
 }
 

@@ -9,6 +9,7 @@ use crate::btf::{Btf, Ext, Name, Placed};
 use crate::diagnosis::{Code as ErrorCode, Diagnosis, Error, Result};
 use crate::elf::{Elf, Section};
 use crate::insn::InsnIndex;
+use crate::order;
 use crate::spec::{FunctionIndex, LineInfo, TypeRelocation};
 
 use super::code::{Code, FunctionPlace};
@@ -176,7 +177,7 @@ impl<'a, 'data> Placing<'a, 'data> {
 /// Compilers write records in the order of the instructions; then nothing is to be done, and no room for sorting needed.
 fn sort_by_instruction<T>(records: &mut [T], at: impl Fn(&T) -> InsnIndex) {
     if !records.is_sorted_by_key(&at) {
-        records.sort_by_key(at);
+        order::sort_by_key(records, at);
     }
 }
 

@@ -16,6 +16,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::btf::{Image, Record, Upload, any_integer, kind, neutralise_section};
 use crate::elf::{Binding, Elf, SymbolKind, SymbolPlace};
+use crate::order::Ordered as _;
 use crate::spec::ByteOrder;
 
 /// The types as the kernel takes them; nothing if the object has none, or they are for machines of the other byte order.
@@ -217,7 +218,7 @@ fn offsets<'a>(elf: &'a Elf<'a>) -> BTreeMap<(&'a str, &'a [u8]), u64> {
             }
             _ => None,
         })
-        .collect()
+        .in_map()
 }
 
 fn hidden_functions<'a>(elf: &'a Elf<'a>) -> BTreeSet<&'a [u8]> {
@@ -225,7 +226,7 @@ fn hidden_functions<'a>(elf: &'a Elf<'a>) -> BTreeSet<&'a [u8]> {
         .iter()
         .filter(|symbol| symbol.is_hidden && symbol.kind == SymbolKind::Function)
         .map(|symbol| symbol.name.as_bytes())
-        .collect()
+        .in_set()
 }
 
 /// A variable in its section: its type's number, where it starts, its size.

@@ -13,12 +13,11 @@
 //! iproute2 knows two older forms: a legacy map that another one names as its inner map says in which slot it goes, and a program
 //! in a section called `7/2` goes into slot 2 of the map with identifier 7.
 
-use std::collections::BTreeMap;
-
 use crate::abi::MapKind;
 use crate::bytes::slice_at;
 use crate::diagnosis::{Code as ErrorCode, Diagnosis, Error, Result};
 use crate::elf::{self, Elf, Relocation, Section, SectionKind, SymbolPlace};
+use crate::order::{self, Ordered as _};
 use crate::spec::{ByteOrder, DeclaredValue, InnerMap, MapIndex, MapOrigin, MapSpec, SlotContent};
 
 use super::code::Code;
@@ -56,7 +55,7 @@ pub(super) fn resolve(elf: &Elf<'_>, maps: &mut Maps, code: &Code) -> Result<()>
     inner_maps_with_slots(&mut maps.specs);
     programs_with_slots(&mut maps.specs, code);
     for map in &mut maps.specs {
-        map.values.sort_by_key(|value| value.slot);
+        order::sort_by_key(&mut map.values, |value| value.slot);
     }
     Ok(())
 }
@@ -147,7 +146,7 @@ fn inner_maps_with_slots(specs: &mut [MapSpec]) {
 
 /// Programs in sections called `identifier/slot` go there, if there is such a prog array.
 fn programs_with_slots(specs: &mut [MapSpec], code: &Code) {
-    let arrays: BTreeMap<u32, usize> = specs
+    let arrays = specs
         .iter()
         .enumerate()
         .filter(|(_, map)| map.kind == MapKind::ProgArray)
@@ -155,7 +154,7 @@ fn programs_with_slots(specs: &mut [MapSpec], code: &Code) {
             MapOrigin::Legacy { id, .. } => Some((id?, index)),
             _ => None,
         })
-        .collect();
+        .in_map();
     if arrays.is_empty() {
         return;
     }

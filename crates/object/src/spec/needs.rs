@@ -1,10 +1,9 @@
 //! What an object asks of the engine that is to load it, before any engine is asked.
 
-use std::collections::BTreeSet;
-
 use super::{Extern, ExternKind, InnerMap, MapSpec, Object};
 use crate::abi::{MapKind, ProgramKind};
 use crate::btf::{RelocationKind, essential_name};
+use crate::order::Ordered as _;
 
 /// What an object asks for.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -75,11 +74,11 @@ impl Object {
             .functions
             .iter()
             .flat_map(|each| &each.type_relocations);
-        let names: BTreeSet<&str> = relocations
+        let names = relocations
             .filter(|relocation| relocation.kind != RelocationKind::TypeIdLocal)
             .map(|relocation| essential_name(btf.name_of(relocation.root)))
             .filter(|name| !name.is_empty())
-            .collect();
+            .in_set();
         names.into_iter().map(str::to_owned).collect()
     }
 }

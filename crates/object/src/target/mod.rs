@@ -7,10 +7,11 @@ mod config;
 mod prototype;
 mod symbols;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::btf::{Btf, Search, TypeKinds};
+use crate::order::Ordered as _;
 
 pub use config::{ConfigValue, KernelConfig};
 pub use prototype::{MOST_PARAMETERS, Parameter, Prototype};
@@ -84,7 +85,7 @@ impl Target {
         let search = Search::without_flavours(names.iter().map(String::as_str));
         self.btf.as_deref().is_some_and(|btf| {
             let hits = btf.search(&search.of(TypeKinds::DATA));
-            let found: BTreeSet<usize> = hits.iter().map(|hit| hit.name).collect();
+            let found = hits.iter().map(|hit| hit.name).in_set();
             found.len() < names.len()
         })
     }
@@ -92,11 +93,11 @@ impl Target {
     /// Whether a kernel function or variable of one of these names is not in the engine's own types: then those of its modules
     /// are worth having.
     pub fn lacks_declarations<'names>(&self, names: impl Iterator<Item = &'names str>) -> bool {
-        let names: BTreeSet<&str> = names.collect();
+        let names = names.in_set();
         let search = Search::exact(names.iter().copied());
         self.btf.as_deref().is_some_and(|btf| {
             let hits = btf.search(&search.of(TypeKinds::FUNCTION.or(TypeKinds::VARIABLE)));
-            let found: BTreeSet<usize> = hits.iter().map(|hit| hit.name).collect();
+            let found = hits.iter().map(|hit| hit.name).in_set();
             found.len() < names.len()
         })
     }

@@ -19,7 +19,7 @@ pub(super) fn run<T: Send>(after: &[Vec<usize>], job: impl Fn(usize) -> T + Sync
         }
         results
     };
-    let mut results = thread::scope(|scope| {
+    let results = thread::scope(|scope| {
         let helpers: Vec<_> = (0..helpers)
             // Where no thread can be had, this one does all the work.
             .map_while(|_| thread::Builder::new().spawn_scoped(scope, work).ok())
@@ -33,8 +33,11 @@ pub(super) fn run<T: Send>(after: &[Vec<usize>], job: impl Fn(usize) -> T + Sync
         }
         results
     });
-    results.sort_by_key(|(position, _)| *position);
-    results.into_iter().map(|(_, result)| result).collect()
+    let mut in_order: Vec<Option<_>> = results.iter().map(|_| None).collect();
+    for (position, result) in results {
+        in_order[position] = Some(result);
+    }
+    in_order.into_iter().flatten().collect()
 }
 
 /// CPUs this thread may run on. The standard library's answer also counts the cgroup's quota: half a dozen files, read for

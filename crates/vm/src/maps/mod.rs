@@ -31,6 +31,7 @@ use twinbpf_object::{Errno, MapKind, MapSpec, ProgramKind, map_rules};
 use twinbpf_shm::SharedBytes;
 
 use crate::handles::Handles;
+use crate::presence::Presence;
 use crate::window::{ProgramAccess, Window};
 
 use absent::Absent;
@@ -61,7 +62,7 @@ const LOCK: u64 = 4;
 
 /// A map of a vm.
 #[derive(Debug, Clone)]
-pub struct VmMap(Arc<Held>);
+pub struct VmMap(Arc<Held>, Presence);
 
 /// What programs sent to one index of a perf event array.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -190,12 +191,16 @@ pub(crate) struct Surroundings<'a> {
 
 impl VmMap {
     /// Creates a map whose attributes were checked.
-    pub(crate) fn create(around: &Surroundings<'_>, spec: &MapSpec) -> Result<Self, Errno> {
+    pub(crate) fn create(
+        presence: Presence,
+        around: &Surroundings<'_>,
+        spec: &MapSpec,
+    ) -> Result<Self, Errno> {
         let storage = storage(around, spec)?;
         let value_bytes = map_rules::value_bytes(spec.kind, spec.value_size, around.cpu_slots);
         let value_bytes = value_bytes.and_then(|bytes| usize::try_from(bytes).ok());
         let handle = around.handles.take().ok_or(Errno::ENFILE)?;
-        Ok(Self(Arc::new(Held(LiveMap(Arc::new(Inner {
+        let inner = Arc::new(Inner {
             spec: spec.clone(),
             handle,
             handles: Arc::clone(around.handles),
@@ -203,7 +208,8 @@ impl VmMap {
             is_frozen: AtomicBool::new(spec.is_frozen),
             storage,
             is_released: AtomicBool::new(false),
-        }))))))
+        });
+        Ok(Self(Arc::new(Held(LiveMap(inner))), presence))
     }
 
     /// Writes the first value, under the key of zeros, before anybody else has the map.

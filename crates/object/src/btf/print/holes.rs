@@ -3,6 +3,7 @@
 use super::shape::place;
 use crate::btf::{Btf, Composite, Type, TypeId};
 use crate::diagnosis::Result;
+use crate::order;
 
 /// The inside of a struct or union, members and holes in the order in which they stand.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -69,7 +70,7 @@ fn members(btf: &Btf, whole: &Composite) -> Vec<Place> {
 
 /// The members with a place between them wherever nothing is, and at the end.
 fn with_holes(mut members: Vec<Place>, size: u32) -> Layout {
-    members.sort_by_key(|member| member.offset_bits);
+    order::sort_by_key(&mut members, |member| member.offset_bits);
     let mut places = Vec::new();
     let mut at = 0;
     let close = |at: u64, end: u64, places: &mut Vec<Place>| {

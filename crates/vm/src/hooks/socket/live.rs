@@ -12,6 +12,7 @@ use twinbpf_object::{Code, Diagnosis, Error, Result};
 
 use super::{SocketFilter, SocketFrame, SocketStats};
 use crate::live::PacketSocket;
+use crate::presence::Presence;
 use crate::program::VmProgram;
 use crate::vm::Vm;
 use crate::worker::{AbortHandle, PACKET_BYTES};
@@ -24,6 +25,7 @@ pub struct VmSocketLink {
     abort: AbortHandle,
     thread: Option<JoinHandle<()>>,
     interface: String,
+    _presence: Presence,
 }
 
 #[derive(Debug)]
@@ -84,6 +86,7 @@ pub fn attach(vm: &Vm, program: &VmProgram, interface: &str) -> Result<VmSocketL
         abort,
         thread: Some(thread),
         interface: interface.to_owned(),
+        _presence: vm.1,
     })
 }
 
