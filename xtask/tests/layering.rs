@@ -187,13 +187,32 @@ const MODULES: &[(&str, &[Row])] = &[
             ),
             ("device", &[]),
             ("netlink", &["sys"]),
+            ("holder", &[]),
             (
                 "attached",
                 &["attr", "device", "netlink", "privilege", "sys"],
             ),
             (
                 "filter",
-                &["attr", "device", "netlink", "privilege", "program"],
+                &[
+                    "attr",
+                    "device",
+                    "holder",
+                    "netlink",
+                    "privilege",
+                    "program",
+                ],
+            ),
+            (
+                "route",
+                &[
+                    "attr",
+                    "device",
+                    "holder",
+                    "netlink",
+                    "privilege",
+                    "program",
+                ],
             ),
             ("socket", &["device", "privilege", "program", "sys"]),
             (

@@ -8,7 +8,6 @@
 //! A filter stays when its process is killed. So each of ours says in its name who holds it, and whether the discipline was made for
 //! it: [`abandoned_filters`] finds those whose holder has ended, and nothing else is ever removed.
 
-use std::fs;
 use std::os::fd::AsFd;
 
 use twinbpf_object::hook::{TcDirection, TcFilter};
@@ -16,6 +15,7 @@ use twinbpf_object::{Code, Diagnosis, Errno, Error, Hook, ProgramKind, Result};
 
 use crate::attr::fd_number;
 use crate::device;
+use crate::holder::Holder;
 use crate::netlink::{
     ACK, CREATE, DUMP, ECHO, EXCLUSIVE, Netlink, REPLACE, Refused, Request, attribute, text_of,
     word,
@@ -336,74 +336,6 @@ fn head(interface: u32, handle: u32, parent: u32, info: u32) -> [u8; HEAD_BYTES]
     head
 }
 
-/// Who holds a filter, as its name says: `twinbpf:NAMESPACE:PID:START[:discipline]:PROGRAM`.
-#[derive(Debug, PartialEq, Eq)]
-struct Holder {
-    /// The process namespace, in which the number means something.
-    namespace: String,
-    pid: u32,
-    /// When the process began, in the kernel's ticks: numbers of processes come again.
-    start: u64,
-    made_discipline: bool,
-}
-
-impl Holder {
-    fn own(made_discipline: bool) -> Self {
-        let pid = std::process::id();
-        Self {
-            namespace: process_namespace(),
-            pid,
-            start: start_of(pid).unwrap_or(0),
-            made_discipline,
-        }
-    }
-
-    fn name(&self, program: &str) -> String {
-        let discipline = if self.made_discipline {
-            ":discipline"
-        } else {
-            ""
-        };
-        let name = format!(
-            "twinbpf:{}:{}:{}{discipline}:{program}",
-            self.namespace, self.pid, self.start
-        );
-        // KERNEL: CLS_BPF_NAME_LEN is 256 with the zero; programs' names are at most 255 themselves.
-        name.chars().take(MOST_NAME).collect()
-    }
-
-    fn read(name: &str) -> Option<Self> {
-        let mut parts = name.strip_prefix("twinbpf:")?.split(':');
-        Some(Self {
-            namespace: parts.next()?.to_owned(),
-            pid: parts.next()?.parse().ok()?,
-            start: parts.next()?.parse().ok()?,
-            made_discipline: parts.next()? == "discipline" && parts.next().is_some(),
-        })
-    }
-
-    fn has_ended(&self) -> bool {
-        self.namespace == process_namespace() && start_of(self.pid) != Some(self.start)
-    }
-}
-
-fn process_namespace() -> String {
-    let link = fs::read_link("/proc/self/ns/pid").unwrap_or_default();
-    let text = link.to_string_lossy();
-    text.chars().filter(char::is_ascii_digit).collect()
-}
-
-/// When a process began; `None` if there is none with this number.
-fn start_of(pid: u32) -> Option<u64> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The name in brackets may hold anything, so what counts is behind the last one.
-    let (_, fields) = stat.rsplit_once(')')?;
-    let mut fields = fields.split_whitespace();
-    // A zombie holds nothing any more.
-    (fields.next()? != "Z").then_some(())?;
-    fields.nth(18)?.parse().ok()
-}
-
 fn not_attached(refused: Refused) -> Error {
     let message = "the filter was not added to traffic control";
     let diagnosis = match refused.errno {
@@ -417,27 +349,17 @@ fn not_attached(refused: Refused) -> Error {
         ),
         _ => Diagnosis::new(Code::ATTACH, message),
     };
-    with_words(diagnosis, refused)
+    refused.explain(diagnosis)
 }
 
 fn not_removed(refused: Refused) -> Error {
     let message = "the filter was not removed from traffic control";
-    with_words(Diagnosis::new(Code::ATTACH, message), refused)
+    refused.explain(Diagnosis::new(Code::ATTACH, message))
 }
 
 fn unanswered(refused: Refused) -> Error {
     let message = "the filters of traffic control cannot be listed";
-    with_words(Diagnosis::new(Code::HOST_IO, message), refused)
-}
-
-/// With what the kernel says itself, which is often more than its number.
-fn with_words(diagnosis: Diagnosis, refused: Refused) -> Error {
-    let diagnosis = diagnosis.errno(refused.errno);
-    match refused.words {
-        Some(words) => diagnosis.fact("the kernel says", words),
-        None => diagnosis,
-    }
-    .into()
+    refused.explain(Diagnosis::new(Code::HOST_IO, message))
 }
 
 /// `RTM_NEWQDISC` and so on.
@@ -463,35 +385,3 @@ const DIRECT: u32 = 1;
 /// `ETH_P_ALL`
 const ALL_PROTOCOLS: u16 = 3;
 const HEAD_BYTES: usize = 20;
-const MOST_NAME: usize = 255;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_name_says_who_holds_the_filter() {
-        let own = Holder::own(true);
-        let name = own.name("count:frames");
-        assert_eq!(Holder::read(&name), Some(own));
-        assert!(!Holder::read(&name).unwrap().has_ended());
-        let plain = Holder::own(false).name("discipline");
-        assert!(!Holder::read(&plain).unwrap().made_discipline);
-        let mut gone = Holder::own(false);
-        gone.start += 1;
-        assert!(gone.has_ended());
-        // Processes elsewhere cannot be seen, so they are taken to be alive.
-        gone.namespace = "1".to_owned();
-        assert!(!gone.has_ended());
-        for foreign in [
-            "",
-            "bpf",
-            "twinbpf",
-            "twinbpf:1:2",
-            "twinbpf:1:x:3:p",
-            "other:1:2:3:p",
-        ] {
-            assert_eq!(Holder::read(foreign), None, "{foreign}");
-        }
-    }
-}

@@ -11,7 +11,7 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::net::netlink::SocketAddrNetlink;
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
-use twinbpf_object::Errno;
+use twinbpf_object::{Diagnosis, Errno, Error};
 
 use crate::sys;
 
@@ -28,6 +28,18 @@ pub(crate) struct Request(Vec<u8>);
 pub(crate) struct Refused {
     pub(crate) errno: Errno,
     pub(crate) words: Option<String>,
+}
+
+impl Refused {
+    /// An error with what the kernel says itself, which is often more than its number.
+    pub(crate) fn explain(self, diagnosis: Diagnosis) -> Error {
+        let diagnosis = diagnosis.errno(self.errno);
+        match self.words {
+            Some(words) => diagnosis.fact("the kernel says", words),
+            None => diagnosis,
+        }
+        .into()
+    }
 }
 
 impl From<Errno> for Refused {

@@ -13,6 +13,7 @@ use twinbpf_object::{Code, Diagnosis, Errno, ProgramKind, Result};
 
 use crate::privilege::{Capability, Privileges};
 use crate::program::KernelProgram;
+use crate::sys::SocketDuty;
 use crate::{device, sys};
 
 /// A program attached to the frames of one interface. Dropping it detaches.
@@ -89,6 +90,42 @@ impl KernelSocketLink {
     }
 }
 
+/// Gives a socket that the caller holds a program: a filter decides what it receives, a chooser (`sk_reuseport`) which of the
+/// sockets that share its port. The program stays until the socket is closed or given another.
+///
+/// # Errors
+///
+/// If the program is of neither kind, the descriptor is no socket that takes one, or a privilege is missing.
+pub fn attach_to_socket(program: &KernelProgram, socket: BorrowedFd<'_>) -> Result<()> {
+    let duty = match program.kind() {
+        ProgramKind::SocketFilter => SocketDuty::Filter,
+        ProgramKind::SkReuseport => SocketDuty::Choose,
+        kind => {
+            let message = format!("a program of type `{kind}` attaches to no socket");
+            return Err(Diagnosis::new(Code::ATTACH_KIND, message)
+                .in_program(program.name())
+                .into());
+        }
+    };
+    sys::attach_program(socket, program.as_fd(), duty).map_err(|errno| {
+        let message = "the socket did not take the program";
+        let diagnosis = match (errno, duty) {
+            (Errno::EPERM | Errno::EACCES, _) => Privileges::read().explain(
+                Diagnosis::new(Code::ATTACH_PERMISSION, message),
+                &[Capability::Bpf],
+            ),
+            (Errno::ENOTSOCK | Errno::EBADF, _) => {
+                Diagnosis::new(Code::ATTACH_TARGET, "the descriptor is no socket")
+            }
+            // KERNEL: 6.18 answers EINVAL to a socket that shares no port.
+            (Errno::EINVAL, SocketDuty::Choose) => Diagnosis::new(Code::ATTACH_TARGET, message)
+                .help("set SO_REUSEPORT on the socket before it is bound"),
+            _ => Diagnosis::new(Code::ATTACH, message),
+        };
+        diagnosis.errno(errno).in_program(program.name()).into()
+    })
+}
+
 impl AsFd for KernelSocketLink {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
@@ -101,7 +138,7 @@ fn attach(program: &KernelProgram, interface: &str) -> Result<KernelSocketLink> 
         .map_err(|errno| no_socket(Errno(errno.raw_os_error())))?;
     let index = name_to_index(&socket, interface)
         .map_err(|errno| device::missing(interface, Errno(errno.raw_os_error())))?;
-    sys::attach_program(socket.as_fd(), program.as_fd()).map_err(|errno| {
+    sys::attach_program(socket.as_fd(), program.as_fd(), SocketDuty::Filter).map_err(|errno| {
         Diagnosis::new(
             Code::ATTACH,
             "the kernel refused to attach the program to a packet socket",

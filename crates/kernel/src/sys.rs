@@ -369,15 +369,32 @@ impl AsFd for ProgramFd {
     }
 }
 
-/// Makes a program the filter of a socket.
-pub(crate) fn attach_program(socket: BorrowedFd<'_>, program: BorrowedFd<'_>) -> Result<(), Errno> {
+/// What a program does for a socket.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum SocketDuty {
+    /// It decides what the socket receives.
+    Filter,
+    /// It chooses among the sockets that share a port.
+    Choose,
+}
+
+/// Gives a socket a program.
+pub(crate) fn attach_program(
+    socket: BorrowedFd<'_>,
+    program: BorrowedFd<'_>,
+    duty: SocketDuty,
+) -> Result<(), Errno> {
+    let option = match duty {
+        SocketDuty::Filter => libc::SO_ATTACH_BPF,
+        SocketDuty::Choose => libc::SO_ATTACH_REUSEPORT_EBPF,
+    };
     let number = program.as_raw_fd();
     // SAFETY: the kernel reads one `int` at the address given, which is `number`, alive on this stack during the call.
     let result = unsafe {
         libc::setsockopt(
             socket.as_raw_fd(),
             libc::SOL_SOCKET,
-            libc::SO_ATTACH_BPF,
+            option,
             std::ptr::from_ref(&number).cast(),
             option_length::<libc::c_int>(),
         )

@@ -8,10 +8,11 @@
 //! An object is attached as a whole or not at all: if one program is refused, those before it are detached again.
 
 use std::collections::BTreeMap;
+use std::os::fd::AsFd;
 use std::path::Path;
 
 use twinbpf_kernel::{
-    KernelFilter, KernelLink, KernelMap, KernelProgram, KernelSocketLink, KernelTable,
+    KernelFilter, KernelLink, KernelMap, KernelProgram, KernelRoute, KernelSocketLink, KernelTable,
 };
 use twinbpf_object::hook::{Hook, Order, Places, Tc, TcFilter};
 use twinbpf_object::{Code, Diagnosis, Errno, Error, Result};
@@ -37,6 +38,9 @@ impl Program {
                 LinkHandle::Filter(KernelFilter::attach(program, hook)?)
             }
             (ProgramHandle::Kernel(program), Hook::Tc(hook)) => tc(program, hook)?,
+            (ProgramHandle::Kernel(program), Hook::Route(hook)) => {
+                LinkHandle::Route(KernelRoute::attach(program, hook)?)
+            }
             (ProgramHandle::Kernel(program), hook) => {
                 LinkHandle::Kernel(KernelLink::attach(program, hook)?)
             }
@@ -49,6 +53,29 @@ impl Program {
             hook: Some(hook.clone()),
             handle,
         })
+    }
+}
+
+impl Program {
+    /// Gives a socket of the caller's the program: a socket filter decides what it receives, an `sk_reuseport` program which of the
+    /// sockets that share its port. It stays until the socket is closed or is given another one.
+    ///
+    /// ```no_run
+    /// // Not run here: it takes root.
+    /// use twinbpf::{Engine, Object};
+    ///
+    /// let object = Object::parse(&std::fs::read("balance.bpf.o")?)?;
+    /// let loaded = Engine::kernel()?.load_object(&object)?;
+    /// let socket = std::net::UdpSocket::bind("127.0.0.1:5353")?;
+    /// loaded.program("only_queries")?.attach_to_socket(&socket)?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// If the program is of neither kind or lives in a vm, the descriptor is no socket that takes one, or a privilege is missing.
+    pub fn attach_to_socket(&self, socket: impl AsFd) -> Result<()> {
+        twinbpf_kernel::attach_to_socket(self.kernel()?, socket.as_fd())
     }
 }
 
@@ -230,6 +257,12 @@ impl Attacher<'_> {
     /// For sections that name no cgroup, such as `cgroup/dev`: this folder.
     pub fn cgroup(mut self, path: &Path) -> Self {
         self.places.cgroup = Some(path.to_owned());
+        self
+    }
+
+    /// For sections that name no map of sockets, such as `sk_msg`: the one with this number.
+    pub fn socket_map(mut self, id: u32) -> Self {
+        self.places.socket_map = Some(id);
         self
     }
 

@@ -89,10 +89,10 @@ pub use variable::Variable;
 pub use walk::RawEntries;
 
 pub use twinbpf_kernel::{
-    AttachedList, AttachedProgram, AttachedXdp, CodeLine, FoundFilter, Kernel, KernelFacts,
-    KernelProgramInfo, LinkInfo, LinkPlace, MachineFunction, ProgramCode, RunCounting, Token,
-    abandoned_filters, attached_to_cgroup, attached_to_interface, attached_to_namespace,
-    attached_xdp, filters, interfaces, program_by_id,
+    AttachedList, AttachedProgram, AttachedXdp, CodeLine, FoundFilter, FoundRoute, Kernel,
+    KernelFacts, KernelProgramInfo, LinkInfo, LinkPlace, MachineFunction, ProgramCode, RunCounting,
+    Token, abandoned_filters, abandoned_routes, attached_to_cgroup, attached_to_interface,
+    attached_to_namespace, attached_xdp, filters, interfaces, program_by_id,
 };
 pub use twinbpf_object::hook::{self, Hook};
 pub use twinbpf_object::link::{link, link_each};

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::path::Path;
 
 use twinbpf_kernel::{
-    FoundFilter, KernelFilter, KernelLink, KernelSocketLink, KernelTable, LinkInfo,
+    FoundFilter, KernelFilter, KernelLink, KernelRoute, KernelSocketLink, KernelTable, LinkInfo,
 };
 use twinbpf_object::{Code, Diagnosis, Error, Hook, Result};
 use twinbpf_vm::hooks::socket::{SocketStats, VmSocketLink};
@@ -51,6 +51,8 @@ pub(crate) enum LinkHandle {
     Kernel(KernelLink),
     /// A filter of traffic control, which is no link of the kernel's.
     Filter(KernelFilter),
+    /// A route with a program, which is no link of the kernel's.
+    Route(KernelRoute),
     /// A table of functions that is in use without a link, and ends with this process.
     Table(KernelTable),
     Vm(VmSocketLink),
@@ -129,6 +131,7 @@ impl Link {
             LinkHandle::Socket(_)
             | LinkHandle::Kernel(_)
             | LinkHandle::Filter(_)
+            | LinkHandle::Route(_)
             | LinkHandle::Table(_) => Ok(()),
             LinkHandle::Vm(link) => link.settle(),
         }
@@ -147,9 +150,10 @@ impl Link {
                 ..LinkStats::default()
             }),
             // The kernel counts runs per program, and only where that is switched on.
-            LinkHandle::Kernel(_) | LinkHandle::Filter(_) | LinkHandle::Table(_) => {
-                Ok(LinkStats::default())
-            }
+            LinkHandle::Kernel(_)
+            | LinkHandle::Filter(_)
+            | LinkHandle::Route(_)
+            | LinkHandle::Table(_) => Ok(LinkStats::default()),
             LinkHandle::Vm(link) => Ok(link.stats().into()),
         }
     }
@@ -165,7 +169,10 @@ impl Link {
         if let LinkHandle::Filter(filter) = &self.handle {
             return filter.update(new.kernel()?, expected);
         }
-        let link = self.kernel_link("have their program exchanged")?;
+        if let (LinkHandle::Route(route), None) = (&self.handle, expected) {
+            return route.update(new.kernel()?);
+        }
+        let link = self.kernel_link("have its program exchanged on a condition")?;
         link.update(new.kernel()?, expected)
     }
 
@@ -178,6 +185,7 @@ impl Link {
         match &self.handle {
             LinkHandle::Kernel(link) => link.detach(),
             LinkHandle::Filter(filter) => filter.detach(),
+            LinkHandle::Route(route) => route.detach(),
             LinkHandle::Table(table) => table.take_out().map_err(|errno| {
                 let message = "the table of functions was not taken out of use";
                 Diagnosis::new(Code::ATTACH, message).errno(errno).into()
@@ -228,6 +236,7 @@ impl Link {
             LinkHandle::Kernel(link) => return Ok(link),
             LinkHandle::Socket(_) => "a packet socket's link",
             LinkHandle::Filter(_) => "a filter of traffic control",
+            LinkHandle::Route(_) => "a route with a program",
             LinkHandle::Table(_) => "a table of functions without a link",
             LinkHandle::Vm(_) => "a link of the vm",
         };

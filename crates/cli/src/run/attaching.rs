@@ -40,6 +40,7 @@ impl<'a> Attaching<'a> {
             places: Places {
                 interface: args.interface.clone().or(own),
                 cgroup: args.cgroup.clone(),
+                socket_map: None,
             },
             must_attach: is_private,
         }

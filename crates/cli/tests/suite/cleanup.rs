@@ -20,6 +20,11 @@ pub(crate) fn cases() -> Vec<Case> {
             &[Need::Kernel, Need::Network],
             a_discipline_made_for_a_filter_goes_with_it,
         ),
+        Case::new(
+            "cleanup::the_route_of_a_killed_process_goes_and_others_stay",
+            &[Need::Kernel, Need::Network],
+            the_route_of_a_killed_process_goes_and_others_stay,
+        ),
     ]
 }
 
@@ -115,4 +120,45 @@ fn a_discipline_made_for_a_filter_goes_with_it() {
     assert!(rows(&workshop, "alive.json").is_empty());
     assert_eq!(rows(&workshop, "done.json").len(), 1);
     assert!(!text(&workshop, "discipline.txt").contains("clsact"));
+}
+
+/// As above, with a route; somebody else's goes the same way.
+const ROUTE_SCRIPT: &str = "set -e
+ip link set lo up
+ip route add 10.78.0.0/16 dev lo
+./twinbpf run sockets.bpf.o --engine kernel --attach leaving=route.out:lo:10.77.0.0/16 >run.txt 2>&1 &
+child=$!
+tries=0
+until ip route | grep -q 10.77.0.0; do
+    tries=$((tries + 1)); test $tries -lt 400; sleep 0.05
+done
+./twinbpf cleanup --json >alive.json
+kill -9 $child
+wait $child || true
+ip route >left.txt
+./twinbpf cleanup --json >done.json
+ip route >after.txt
+";
+
+fn the_route_of_a_killed_process_goes_and_others_stay() {
+    let workshop = Workshop::new(User::Myself);
+    workshop.put_fixture("sockets.bpf.o");
+    let output = workshop
+        .as_user("/usr/bin/unshare".as_ref())
+        .args(["--net", "sh", "-c", ROUTE_SCRIPT])
+        .output()
+        .unwrap();
+    let run = std::fs::read_to_string(workshop.path("run.txt")).unwrap_or_default();
+    assert!(output.status.success(), "{output:?}\n{run}");
+    assert!(rows(&workshop, "alive.json").is_empty());
+    assert!(text(&workshop, "left.txt").contains("10.77.0.0"));
+    let removed = rows(&workshop, "done.json");
+    assert_eq!(removed.len(), 1);
+    assert_eq!(removed[0]["kind"], "route/out");
+    assert_eq!(removed[0]["dst"], "10.77.0.0/16");
+    let after = text(&workshop, "after.txt");
+    assert!(
+        !after.contains("10.77.0.0") && after.contains("10.78.0.0"),
+        "{after}"
+    );
 }

@@ -182,7 +182,7 @@ pub(super) fn refused(program: &KernelProgram, hook: &Hook, errno: Errno) -> Err
         (_, Errno::EPERM | Errno::EACCES) => not_permitted(hook),
         (Hook::RawTracepoint { name, .. }, Errno::ENOENT) => return no_tracepoint(name),
         (_, Errno::ESTALE) => changed("the programs at the hook are not of the revision expected"),
-        (Hook::Tc(_) | Hook::Cgroup(_), Errno::ENOENT | Errno::EBADF | Errno::ESRCH) => {
+        (Hook::Tc(_) | Hook::Netkit(_) | Hook::Cgroup(_), Errno::ENOENT | Errno::EBADF | Errno::ESRCH) => {
             changed("the neighbour named for the order is not at the hook")
         }
         (Hook::KprobeMulti(hook), Errno::ESRCH | Errno::ENOENT) => {
@@ -408,6 +408,8 @@ fn since(hook: &Hook) -> &'static str {
     match hook {
         Hook::Xdp(_) => "5.9",
         Hook::Tc(_) => "6.6",
+        Hook::Netkit(_) => "6.7",
+        Hook::SocketMap { .. } => "6.10",
         Hook::Cgroup(_) => "5.7",
         Hook::NetworkNamespace { .. } | Hook::Iterator(_) => "5.8",
         Hook::Netfilter(_) => "6.4",

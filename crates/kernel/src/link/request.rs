@@ -7,7 +7,7 @@ use std::path::Path;
 use rustix::fs::{Mode, OFlags};
 use twinbpf_object::hook::{
     Cgroup, CgroupWalk, IteratorScope, Kprobe, Neighbour, Netfilter, NetfilterFamily,
-    NetfilterPoint, Order, Position, Tc, TcDirection, Xdp, XdpMode,
+    NetfilterPoint, Netkit, NetkitEnd, Order, Position, Tc, TcDirection, Xdp, XdpMode,
 };
 use twinbpf_object::{AttachKind, Code, Diagnosis, Errno, Hook, ProgramKind, Result};
 
@@ -30,6 +30,8 @@ pub(super) fn attach(program: &KernelProgram, hook: &Hook) -> Result<(OwnedFd, V
     let made = match hook {
         Hook::Xdp(hook) => xdp(program, hook)?,
         Hook::Tc(hook) => tc(program, hook)?,
+        Hook::Netkit(hook) => netkit(program, hook)?,
+        Hook::SocketMap { map } => socket_map(program, *map)?,
         Hook::Cgroup(hook) => cgroup(program, hook)?,
         Hook::NetworkNamespace { path } => network_namespace(program, path.as_deref())?,
         Hook::Netfilter(hook) => netfilter(program, hook),
@@ -108,6 +110,32 @@ fn tc(program: &KernelProgram, hook: &Tc) -> Result<Made> {
         ..head(program, index, attach)
     };
     Ok(sys::link_create(&request, &arm))
+}
+
+fn netkit(program: &KernelProgram, hook: &Netkit) -> Result<Made> {
+    let index = device::index_of(&hook.interface)?;
+    let attach = match hook.end {
+        NetkitEnd::Primary => attach_number("NETKIT_PRIMARY"),
+        NetkitEnd::Peer => attach_number("NETKIT_PEER"),
+    };
+    let (flags, arm) = ordered(&hook.order);
+    let request = LinkCreate {
+        flags,
+        ..head(program, index, attach)
+    };
+    Ok(sys::link_create(&request, &arm))
+}
+
+fn socket_map(program: &KernelProgram, map: u32) -> Result<Made> {
+    let map = map_fd::by_id(map).map_err(|errno| refusal::no_map(map, errno))?;
+    let attach = match (program.attach_kind(), program.kind()) {
+        (Some(attach), _) => attach.0,
+        (None, ProgramKind::SkMsg) => attach_number("SK_MSG_VERDICT"),
+        // `SEC("sk_skb")`: what needs no parser beside it.
+        (None, _) => attach_number("SK_SKB_VERDICT"),
+    };
+    let request = head(program, fd_number(map.as_fd()), attach);
+    Ok(sys::link_create(&request, &Arm::None))
 }
 
 fn cgroup(program: &KernelProgram, hook: &Cgroup) -> Result<Made> {

@@ -43,6 +43,18 @@ pub enum Hook {
     Tc(Tc),
     /// Packets as traffic control sees them, as a filter among those of other tools.
     TcFilter(TcFilter),
+    /// Packets of a pair of devices between network namespaces (`netkit`).
+    Netkit(Netkit),
+    /// Packets of a route.
+    Route(Route),
+    /// The sockets in a map: what is sent by them, or received.
+    ///
+    /// KERNEL: a socket takes over the programs that the map has when it is put in, and keeps them until it is taken out, even if they
+    /// were detached meanwhile (6.18). So attach first.
+    SocketMap {
+        /// The map's number.
+        map: u32,
+    },
     /// What processes of a cgroup do.
     Cgroup(Cgroup),
     /// A network namespace as a whole: socket lookup, flow dissection.
@@ -146,6 +158,53 @@ pub enum TcDirection {
     Ingress,
     /// Those that go out.
     Egress,
+}
+
+/// One end of a pair of devices, where programs are attached by whoever holds the first one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Netkit {
+    /// The name of the first device of the pair.
+    pub interface: String,
+    /// Packets that leave which of the two.
+    pub end: NetkitEnd,
+    /// Where among the programs that are there already.
+    pub order: Order,
+}
+
+/// One of the two devices of a pair.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum NetkitEnd {
+    /// The first.
+    #[doc(alias = "BPF_NETKIT_PRIMARY")]
+    Primary,
+    /// The other one.
+    #[doc(alias = "BPF_NETKIT_PEER")]
+    Peer,
+}
+
+/// A route that is made for its program, and stays when its process is killed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Route {
+    /// The name of the interface that its packets leave by.
+    pub interface: String,
+    /// Where they go: an address, or a network such as `10.1.0.0/16`.
+    pub destination: String,
+    /// Where on their way they meet the program.
+    pub moment: RouteMoment,
+}
+
+/// Where on its way a packet of a route meets the program.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum RouteMoment {
+    /// Received, before it is delivered or sent on.
+    #[doc(alias = "lwt_in")]
+    Input,
+    /// Before it is sent on.
+    #[doc(alias = "lwt_out")]
+    Output,
+    /// Just before the device, when the program may change it.
+    #[doc(alias = "lwt_xmit")]
+    Transmit,
 }
 
 /// The processes of a cgroup and of those below it.
@@ -308,6 +367,11 @@ impl Hook {
         })
     }
 
+    /// The sockets in a map, by the number the kernel gave it.
+    pub fn socket_map(map: u32) -> Self {
+        Self::SocketMap { map }
+    }
+
     /// What the processes of a cgroup do, as far as the program was loaded for it.
     pub fn cgroup(path: impl Into<PathBuf>) -> Self {
         Self::Cgroup(Cgroup {
@@ -352,6 +416,9 @@ impl Hook {
             Self::Xdp(_) => "xdp",
             Self::Tc(_) => "tc",
             Self::TcFilter(_) => "clsact",
+            Self::Netkit(_) => "netkit",
+            Self::Route(_) => "route",
+            Self::SocketMap { .. } => "sockmap",
             Self::Cgroup(_) => "cgroup",
             Self::NetworkNamespace { .. } => "netns",
             Self::Netfilter(_) => "netfilter",
@@ -379,6 +446,8 @@ impl Hook {
             Self::Xdp(hook) => Some(&hook.interface),
             Self::Tc(hook) => Some(&hook.interface),
             Self::TcFilter(hook) => Some(&hook.interface),
+            Self::Netkit(hook) => Some(&hook.interface),
+            Self::Route(hook) => Some(&hook.interface),
             _ => None,
         }
     }
@@ -404,6 +473,15 @@ impl Hook {
             Self::Tc(_) | Self::TcFilter(_) => {
                 matches!(kind, ProgramKind::SchedCls | ProgramKind::SchedAct)
             }
+            Self::Netkit(_) => kind == ProgramKind::SchedCls,
+            Self::Route(hook) => {
+                kind == match hook.moment {
+                    RouteMoment::Input => ProgramKind::LwtIn,
+                    RouteMoment::Output => ProgramKind::LwtOut,
+                    RouteMoment::Transmit => ProgramKind::LwtXmit,
+                }
+            }
+            Self::SocketMap { .. } => matches!(kind, ProgramKind::SkMsg | ProgramKind::SkSkb),
             Self::Cgroup(_) => matches!(
                 kind,
                 ProgramKind::CgroupSkb

@@ -5,7 +5,7 @@
 
 use std::path::PathBuf;
 
-use super::{Cgroup, Hook, IteratorScope, Order, Tc, TcDirection};
+use super::{Cgroup, Hook, IteratorScope, Netkit, NetkitEnd, Order, Tc, TcDirection};
 use crate::abi::{AttachKind, ProgramKind, meaning_of_section};
 use crate::diagnosis::{Code, Diagnosis, Error, Result};
 
@@ -16,6 +16,8 @@ pub struct Places {
     pub interface: Option<String>,
     /// For programs on what processes of a cgroup do.
     pub cgroup: Option<PathBuf>,
+    /// For programs on the sockets in a map: its number.
+    pub socket_map: Option<u32>,
 }
 
 /// The hook that a program's section and kind mean; `None` for programs that nobody attaches, because a map, another program or a
@@ -56,6 +58,18 @@ fn named(
     match kind {
         ProgramKind::SocketFilter => Ok(Hook::socket(interface()?)),
         ProgramKind::Xdp => Ok(Hook::xdp(interface()?)),
+        ProgramKind::SchedCls if let Some(end) = netkit_end(attach) => Ok(Hook::Netkit(Netkit {
+            interface: interface()?.to_owned(),
+            end,
+            order: Order::default(),
+        })),
+        ProgramKind::LwtIn | ProgramKind::LwtOut | ProgramKind::LwtXmit => {
+            Err(open(section, "route", "route.out:INTERFACE:10.1.0.0/16"))
+        }
+        ProgramKind::SkMsg | ProgramKind::SkSkb => match places.socket_map {
+            Some(map) => Ok(Hook::SocketMap { map }),
+            None => Err(open(section, "map of sockets", "sockmap:ID")),
+        },
         ProgramKind::SchedCls => Ok(Hook::Tc(Tc {
             interface: interface()?.to_owned(),
             direction: direction(attach, section),
@@ -168,6 +182,14 @@ fn direction(attach: Option<AttachKind>, section: &str) -> TcDirection {
     }
 }
 
+fn netkit_end(attach: Option<AttachKind>) -> Option<NetkitEnd> {
+    match attach.and_then(AttachKind::kernel_name) {
+        Some("NETKIT_PRIMARY") => Some(NetkitEnd::Primary),
+        Some("NETKIT_PEER") => Some(NetkitEnd::Peer),
+        _ => None,
+    }
+}
+
 fn open(section: &str, what: &str, form: &str) -> Error {
     Diagnosis::new(
         Code::ATTACH_OPEN,
@@ -194,6 +216,7 @@ mod tests {
         let places = Places {
             interface: Some("lo".to_owned()),
             cgroup: Some("/cg".into()),
+            socket_map: Some(7),
         };
         let meaning = meaning_of_section(section).unwrap();
         default_hook(meaning.kind, meaning.attach, section, &places)
@@ -208,6 +231,9 @@ mod tests {
             ("tc", "tc.ingress:lo"),
             ("classifier", "tc.ingress:lo"),
             ("tcx/egress", "tc.egress:lo"),
+            ("netkit/peer", "netkit.peer:lo"),
+            ("sk_msg", "sockmap:7"),
+            ("sk_skb/stream_verdict", "sockmap:7"),
             ("cgroup_skb/egress", "cgroup:/cg"),
             ("sockops", "cgroup:/cg"),
             ("lsm_cgroup/socket_bind", "cgroup:/cg"),

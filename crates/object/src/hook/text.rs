@@ -13,8 +13,8 @@ use std::str::FromStr;
 
 use super::{
     Cgroup, CgroupWalk, Hook, IteratorScope, Moment, Neighbour, Netfilter, NetfilterFamily,
-    NetfilterPoint, Order, Position, SystemCall, Tc, TcDirection, TcFilter, XdpMode, probe,
-    several, usdt,
+    NetfilterPoint, Netkit, NetkitEnd, Order, Position, Route, RouteMoment, SystemCall, Tc,
+    TcDirection, TcFilter, XdpMode, probe, several, usdt,
 };
 use crate::abi::AttachKind;
 
@@ -41,6 +41,15 @@ impl fmt::Display for Hook {
                     handle => write!(f, "@handle={handle}"),
                 }
             }
+            Self::Netkit(hook) => {
+                let end = end_word(hook.end);
+                write!(f, "netkit.{end}:{}{}", hook.interface, hook.order)
+            }
+            Self::Route(hook) => {
+                let moment = moment_word(hook.moment);
+                write!(f, "route.{moment}:{}:{}", hook.interface, hook.destination)
+            }
+            Self::SocketMap { map } => write!(f, "sockmap:{map}"),
             Self::Cgroup(hook) => {
                 f.write_str("cgroup")?;
                 if let Some(attach) = hook.attach {
@@ -130,6 +139,9 @@ impl FromStr for Hook {
             ("xdp", option) => Ok(Self::xdp_in(named("xdp:INTERFACE")?, xdp_mode(option)?)),
             ("tc", Some(option)) => tc(option, named("tc.ingress:INTERFACE")?),
             ("clsact", Some(option)) => filter(option, named("clsact.ingress:INTERFACE")?),
+            ("netkit", Some(option)) => netkit(option, named("netkit.primary:INTERFACE")?),
+            ("route", Some(option)) => route(option, named("route.out:INTERFACE:10.1.0.0/16")?),
+            ("sockmap", None) => number(named("sockmap:ID")?).map(Self::socket_map),
             ("cgroup", option) => cgroup(option, named("cgroup:FOLDER")?),
             ("netns", None) => Ok(Self::NetworkNamespace {
                 path: place.map(PathBuf::from),
@@ -166,7 +178,9 @@ impl FromStr for Hook {
 /// What a hook can look like, for messages.
 const FORMS: &str = "socket:INTERFACE, xdp[.generic|.native|.offload]:INTERFACE, tc.ingress:INTERFACE, \
     tc.egress:INTERFACE, \
-    clsact.ingress:INTERFACE, clsact.egress:INTERFACE, cgroup:FOLDER, netns[:FILE], netfilter:FAMILY:POINT:PRIORITY, raw_tp:NAME, tp:CATEGORY/NAME, \
+    clsact.ingress:INTERFACE, clsact.egress:INTERFACE, netkit.primary:INTERFACE, netkit.peer:INTERFACE, \
+    route.in:INTERFACE:NETWORK, route.out:INTERFACE:NETWORK, route.xmit:INTERFACE:NETWORK, sockmap:ID, \
+    cgroup:FOLDER, netns[:FILE], netfilter:FAMILY:POINT:PRIORITY, raw_tp:NAME, tp:CATEGORY/NAME, \
     kprobe:FUNCTION, kretprobe:FUNCTION, uprobe:FILE:FUNCTION, uretprobe:FILE:FUNCTION, \
     k[ret]probe.multi:PATTERN, kprobe.session:PATTERN, u[ret]probe.multi:FILE:PATTERN, uprobe.session:FILE:PATTERN, \
     ksyscall:NAME, kretsyscall:NAME, usdt:FILE:PROVIDER:NAME, perf_event:COUNTER, tracing, iter[:SCOPE]";
@@ -266,6 +280,55 @@ fn tc(direction: &str, place: &str) -> Result<Hook, String> {
         direction,
         order,
     }))
+}
+
+fn end_word(end: NetkitEnd) -> &'static str {
+    match end {
+        NetkitEnd::Primary => "primary",
+        NetkitEnd::Peer => "peer",
+    }
+}
+
+fn netkit(end: &str, place: &str) -> Result<Hook, String> {
+    let ends = [NetkitEnd::Primary, NetkitEnd::Peer];
+    let end = ends.into_iter().find(|each| end_word(*each) == end);
+    let (interface, order) = split_order(place)?;
+    Ok(Hook::Netkit(Netkit {
+        interface: interface.to_owned(),
+        end: end.ok_or("a pair of netkit devices has the ends primary and peer")?,
+        order,
+    }))
+}
+
+fn moment_word(moment: RouteMoment) -> &'static str {
+    match moment {
+        RouteMoment::Input => "in",
+        RouteMoment::Output => "out",
+        RouteMoment::Transmit => "xmit",
+    }
+}
+
+fn route(moment: &str, place: &str) -> Result<Hook, String> {
+    let moments = [
+        RouteMoment::Input,
+        RouteMoment::Output,
+        RouteMoment::Transmit,
+    ];
+    let moment = moments
+        .into_iter()
+        .find(|each| moment_word(*each) == moment);
+    match place.split_once(':') {
+        Some((interface, destination)) if !interface.is_empty() && !destination.is_empty() => {
+            Ok(Hook::Route(Route {
+                interface: interface.to_owned(),
+                destination: destination.to_owned(),
+                moment: moment.ok_or("packets of a route meet programs at in, out and xmit")?,
+            }))
+        }
+        _ => Err(format!(
+            "`{place}` is no route: write INTERFACE:NETWORK, as lo:10.1.0.0/16"
+        )),
+    }
 }
 
 /// The kernel's name of what processes do, as short as it is unmistakable: `inet_ingress`, `device`.
@@ -429,6 +492,11 @@ mod tests {
             "tc.egress:lo@after=link:7",
             "clsact.ingress:lo",
             "clsact.egress:eth0@priority=7@handle=2",
+            "netkit.primary:nk0",
+            "netkit.peer:nk0@first@revision=2",
+            "route.out:lo:10.1.0.0/16",
+            "route.xmit:eth0:fd00::/8",
+            "sockmap:7",
             "cgroup:/sys/fs/cgroup/a",
             "cgroup.inet_egress:/sys/fs/cgroup/a@first",
             "netns",
@@ -488,6 +556,11 @@ mod tests {
             ("tc.sideways:lo", "egress"),
             ("tc.ingress:lo@second", "@first"),
             ("tc.ingress:lo@before=7", "prog:ID"),
+            ("netkit.middle:nk0", "peer"),
+            ("netkit:nk0", "netkit.primary"),
+            ("sockmap:x", "number"),
+            ("route.out:lo", "INTERFACE:NETWORK"),
+            ("route.over:lo:10.1.0.0/16", "xmit"),
             ("cgroup.nothing:/a", "inet_ingress"),
             ("netfilter:arp:input:1", "ipv6"),
             ("netfilter:ipv4:middle:1", "prerouting"),

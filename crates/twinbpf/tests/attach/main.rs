@@ -7,6 +7,7 @@ mod cgroups;
 mod network;
 mod places;
 mod probes;
+mod sockets;
 mod tables;
 mod tracing;
 
@@ -21,6 +22,7 @@ fn main() -> ExitCode {
         cgroups::cases(),
         network::cases(),
         probes::cases(),
+        sockets::cases(),
         tables::cases(),
         tracing::cases(),
     ];
