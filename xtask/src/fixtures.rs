@@ -323,4 +323,5 @@ const FIXTURES: &[Fixture] = &[
     built("testdata/bpf/parts_rest.bpf.c", "v3"),
     built("testdata/bpf/parts_other.bpf.c", "v3"),
     built("testdata/bpf/target.bpf.c", "v3"),
+    built("testdata/bpf/traced.bpf.c", "v3"),
 ];

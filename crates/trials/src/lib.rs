@@ -45,6 +45,8 @@ pub enum Need {
     UserProbeHeader,
     /// A kernel that lets programs be called from functions: some are built without. No variable promises it.
     FunctionTracing,
+    /// A kernel whose security hooks ask programs (`bpf` among its security modules). No variable promises it.
+    SecurityHooks,
 }
 
 /// One test.
@@ -149,6 +151,7 @@ impl Need {
             Self::Bpftool => "bpftool",
             Self::UserProbeHeader => "sdt",
             Self::FunctionTracing => "function-tracing",
+            Self::SecurityHooks => "security-hooks",
             // Nobody can promise it: the kernel is what it is.
             Self::Since(..) => "",
         }
@@ -218,6 +221,12 @@ impl Need {
             Self::FunctionTracing => {
                 let functions = Path::new("/sys/kernel/tracing/available_filter_functions");
                 (!functions.exists()).then(|| "needs a kernel that traces functions".to_owned())
+            }
+            Self::SecurityHooks => {
+                let modules =
+                    std::fs::read_to_string("/sys/kernel/security/lsm").unwrap_or_default();
+                let has_programs = modules.trim().split(',').any(|module| module == "bpf");
+                (!has_programs).then(|| "needs `bpf` in /sys/kernel/security/lsm".to_owned())
             }
         }
     }

@@ -77,6 +77,22 @@ impl Program {
     pub fn attach_to_socket(&self, socket: impl AsFd) -> Result<()> {
         twinbpf_kernel::attach_to_socket(self.kernel()?, socket.as_fd())
     }
+
+    /// Puts the program (`SEC("freplace/...")`) in the place of a function of `target`, which need not be the program that it was verified
+    /// for ([`Loader::target`](crate::Loader::target)): one whose function takes and answers the same will do, and one program may be put
+    /// into many. Where it was verified for, [`attach`](Self::attach) with [`Hook::tracing`] puts it, once.
+    ///
+    /// # Errors
+    ///
+    /// If the program is of another type or a vm's; `target` has no such function, or one of another shape; code A007 if the function is
+    /// replaced already; or a privilege is missing.
+    pub fn attach_into(&self, target: &Self, function: &str, cookie: u64) -> Result<Link> {
+        let link = KernelLink::attach_into(self.kernel()?, target.kernel()?, function, cookie)?;
+        Ok(Link {
+            hook: Some(Hook::Tracing { cookie }),
+            handle: LinkHandle::Kernel(link),
+        })
+    }
 }
 
 impl Loaded {

@@ -54,6 +54,24 @@ impl KernelLink {
             .map_err(|error| error.map(|diagnosis| diagnosis.in_program(program.name())))
     }
 
+    /// Puts a program of type `ext` in the place of a function of `target`, which need not be the program it was verified for: one whose
+    /// function takes and answers the same will do.
+    ///
+    /// # Errors
+    ///
+    /// If the program is of another type; `target` has no such function, or one of another shape; the function is replaced already; or
+    /// a privilege is missing.
+    pub fn attach_into(
+        program: &KernelProgram,
+        target: &KernelProgram,
+        function: &str,
+        cookie: u64,
+    ) -> Result<Self> {
+        request::replacement(program, target, function, cookie)
+            .map(Self::one)
+            .map_err(|error| error.map(|diagnosis| diagnosis.in_program(program.name())))
+    }
+
     /// Puts a filled table of functions to use, as `SEC(".struct_ops.link")` declares it: until the link is dropped.
     ///
     /// # Errors

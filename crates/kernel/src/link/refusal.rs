@@ -235,6 +235,29 @@ pub(super) fn refused(program: &KernelProgram, hook: &Hook, errno: Errno) -> Err
     diagnosis.errno(errno).into()
 }
 
+/// A program that takes nobody's place.
+pub(super) fn no_replacement(program: &KernelProgram) -> Error {
+    let message = format!(
+        "a program of type `{}` does not replace a function of another program",
+        program.kind()
+    );
+    Diagnosis::new(Code::ATTACH_KIND, message)
+        .help("programs in `SEC(\"freplace/FUNCTION\")` do")
+        .into()
+}
+
+/// Why a program was not put in the place of another's function, beside what its number says.
+pub(super) fn not_replaced(error: Error, function: &str, errno: Errno) -> Error {
+    if errno != Errno::EINVAL {
+        return error.map(|diagnosis| diagnosis.fact("function", function));
+    }
+    // KERNEL: 6.18 compares both functions' types again, and answers EINVAL if they differ.
+    let message = format!("`{function}` does not take and answer what the program does");
+    Diagnosis::new(Code::ATTACH_KIND, message)
+        .errno(errno)
+        .into()
+}
+
 /// Why a table of functions was not put to use.
 pub(super) fn table_not_used(errno: Errno) -> Error {
     let diagnosis = match errno {

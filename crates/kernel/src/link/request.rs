@@ -17,7 +17,7 @@ use crate::attr::{
     TracingArm, fd_number,
 };
 use crate::map::KernelMap;
-use crate::program::KernelProgram;
+use crate::program::{KernelProgram, function_number};
 use crate::{device, map_fd, sys};
 
 /// Attaches a program whose kind fits the hook.
@@ -230,6 +230,30 @@ fn tracing(program: &KernelProgram, cookie: u64) -> Made {
         ..TracingArm::default()
     };
     sys::link_create(&head(program, 0, attach), &Arm::Tracing(arm))
+}
+
+/// A program in the place of another's function.
+///
+/// KERNEL: 6.18 takes a target here for programs of this type alone; others attach where they were verified for.
+pub(super) fn replacement(
+    program: &KernelProgram,
+    target: &KernelProgram,
+    function: &str,
+    cookie: u64,
+) -> Result<OwnedFd> {
+    let hook = Hook::Tracing { cookie };
+    if program.kind() != ProgramKind::Ext {
+        return Err(refusal::no_replacement(program));
+    }
+    let arm = TracingArm {
+        target_btf_id: function_number(target.as_fd(), function)?,
+        cookie,
+        ..TracingArm::default()
+    };
+    let request = head(program, fd_number(target.as_fd()), 0);
+    sys::link_create(&request, &Arm::Tracing(arm)).map_err(|errno| {
+        refusal::not_replaced(refusal::refused(program, &hook, errno), function, errno)
+    })
 }
 
 fn raw_tracepoint(program: &KernelProgram, name: &str, cookie: u64) -> Result<Made> {

@@ -25,6 +25,7 @@ use twinbpf_object::{AttachKind, Errno, HoleKind, LinkedProgram, ProgramKind, Re
 
 pub use self::present::{CodeLine, MachineFunction, ProgramCode, RunCounting};
 use self::request::{Request, statistics_level};
+pub(crate) use self::target::function_number;
 use crate::attr::{fd_number, name_text};
 use crate::btf::KernelBtf;
 use crate::fd_info::FdInfo;

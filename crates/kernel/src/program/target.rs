@@ -134,6 +134,19 @@ fn in_modules<'a>(
 
 /// A function of another program, by its name in the types that program was loaded with.
 fn function_of<'a>(other: BorrowedFd<'a>, function: &str) -> Result<AttachPoint<'a>> {
+    Ok(AttachPoint {
+        type_id: function_number(other, function)?,
+        owner: Some(Owner::Program(other)),
+        ..AttachPoint::default()
+    })
+}
+
+/// The number of a function in the types of the program that has it.
+///
+/// # Errors
+///
+/// If that program has no types, or no such function.
+pub(crate) fn function_number(other: BorrowedFd<'_>, function: &str) -> Result<u32> {
     let cannot = |errno: Errno| {
         let message = format!("the types of the program that has `{function}` cannot be read");
         Error::from(Diagnosis::new(Code::HOST_IO, message).errno(errno))
@@ -150,12 +163,9 @@ fn function_of<'a>(other: BorrowedFd<'a>, function: &str) -> Result<AttachPoint<
     let bytes = map_fd::types_by_id(types_id).map_err(cannot)?;
     let types = Arc::new(Btf::parse(&bytes, ByteOrder::HOST)?);
     let found = Sort::Function.find(&types, function);
-    let type_id = found.ok_or_else(|| no_function(&types, function))?;
-    Ok(AttachPoint {
-        type_id: type_id.0,
-        owner: Some(Owner::Program(other)),
-        ..AttachPoint::default()
-    })
+    found
+        .map(|type_id| type_id.0)
+        .ok_or_else(|| no_function(&types, function))
 }
 
 fn no_function(types: &Btf, function: &str) -> Error {

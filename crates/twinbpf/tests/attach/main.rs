@@ -9,6 +9,7 @@ mod places;
 mod probes;
 mod sockets;
 mod tables;
+mod traced;
 mod tracing;
 
 use std::process::ExitCode;
@@ -24,6 +25,7 @@ fn main() -> ExitCode {
         probes::cases(),
         sockets::cases(),
         tables::cases(),
+        traced::cases(),
         tracing::cases(),
     ];
     twinbpf_trials::run_in_turn(cases.into_iter().flatten().collect())
