@@ -116,6 +116,7 @@ const MODULES: &[(&str, &[Row])] = &[
             ("map_error", &["host", "privilege"]),
             ("mapped", &[]),
             ("module_types", &["privilege", "sys"]),
+            ("listed_types", &["privilege", "sys"]),
             ("btf", &["attr", "host", "sys"]),
             (
                 "map",
@@ -432,6 +433,7 @@ const MODULES: &[(&str, &[Row])] = &[
             ("sharing", &["engine", "map_info", "raw_map"]),
             ("map_value", &["map_error"]),
             ("lpm", &[]),
+            ("layout", &["lpm", "map_value"]),
             ("ring", &["map_error", "map_value", "raw_map"]),
             ("user_ring", &["map_error", "raw_map", "ring"]),
             ("perf_buffer", &["raw_map", "ring"]),
@@ -440,7 +442,9 @@ const MODULES: &[(&str, &[Row])] = &[
                 &[
                     "batch",
                     "engine",
+                    "layout",
                     "map_error",
+                    "map_info",
                     "map_value",
                     "raw_map",
                     "walk",
@@ -449,7 +453,14 @@ const MODULES: &[(&str, &[Row])] = &[
             ("variable", &["raw_map"]),
             (
                 "loaded",
-                &["map", "map_value", "program", "raw_map", "variable"],
+                &[
+                    "layout",
+                    "map",
+                    "map_value",
+                    "program",
+                    "raw_map",
+                    "variable",
+                ],
             ),
             ("attach", &["engine", "link", "loaded", "program"]),
             ("loader", &["engine", "loaded", "program", "raw_map"]),
@@ -466,7 +477,10 @@ const MODULES: &[(&str, &[Row])] = &[
             ("typed", &[]),
             ("output", &["error_document"]),
             ("btf_file", &["object_file"]),
-            ("btf", &["btf_file", "exit", "object_file", "output"]),
+            (
+                "btf",
+                &["btf_file", "exit", "object_file", "output", "table"],
+            ),
             ("choice", &[]),
             ("target_choice", &["btf_file", "object_file"]),
             ("program_types", &["choice", "output"]),

@@ -10,7 +10,7 @@ use twinbpf::Direction;
 
 use crate::assembly::{AsmArgs, DisasmArgs};
 use crate::attached::{CgroupArgs, NetArgs, PerfArgs};
-use crate::btf::{BtfArgs, BtfCommand};
+use crate::btf::BtfArgs;
 use crate::check::CheckArgs;
 use crate::choice::{EngineChoice, HookChoice, TypeChoice, parse_time};
 use crate::cleanup::CleanupArgs;
@@ -78,7 +78,7 @@ pub(crate) enum Command {
     Perf(PerfArgs),
     /// Remove what programs of ours left behind when they were killed: filters of traffic control, and nothing of anybody else's
     Cleanup(CleanupArgs),
-    /// Print types: as lines, JSON, C, or members and holes
+    /// Print types as lines, JSON, C, Rust, or members and holes; list those that the kernel holds
     Btf(BtfArgs),
     /// Turn text into instructions, an instruction a line, written as the kernel's verifier log does, with labels
     Asm(AsmArgs),
@@ -89,9 +89,7 @@ pub(crate) enum Command {
 impl Command {
     pub(crate) fn wants_json(&self) -> bool {
         match self {
-            Self::Btf(BtfArgs {
-                command: BtfCommand::Dump(args),
-            }) => args.json,
+            Self::Btf(args) => args.wants_json(),
             Self::Run(args) => args.json,
             Self::Inspect(args) => args.json,
             Self::Check(args) => args.json,

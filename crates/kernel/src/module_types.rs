@@ -37,7 +37,7 @@ fn search(name: &str) -> Result<Option<OwnedFd>, Errno> {
             Err(Errno::ENOENT) => continue,
             Err(errno) => return Err(errno),
         };
-        if sys::types_owner(types.as_fd())?.as_deref() == Some(name) {
+        if sys::types_info(types.as_fd())?.owner.as_deref() == Some(name) {
             return Ok(Some(types));
         }
     }

@@ -107,8 +107,17 @@ pub(crate) fn next_types_id(id: u32) -> Result<Option<u32>, Errno> {
     }
 }
 
-/// What types of the kernel's own are called: `vmlinux`, or a module's name. `None` if they are a program's.
-pub(crate) fn types_owner(types: BorrowedFd<'_>) -> Result<Option<String>, Errno> {
+/// What the kernel says about types.
+#[derive(Debug)]
+pub(crate) struct TypesReply {
+    pub(crate) id: u32,
+    pub(crate) size_bytes: u32,
+    /// `vmlinux` or a module's name, of the kernel's own.
+    pub(crate) owner: Option<String>,
+}
+
+/// Asks about types.
+pub(crate) fn types_info(types: BorrowedFd<'_>) -> Result<TypesReply, Errno> {
     // KERNEL: `MODULE_NAME_LEN` is 56 on machines of 64 bits; 6.18 answers ENOSPC if a name is longer than the room.
     let mut name = [0; 64];
     let mut reply = BtfInfoReply {
@@ -120,7 +129,11 @@ pub(crate) fn types_owner(types: BorrowedFd<'_>) -> Result<Option<String>, Errno
     // SAFETY: the kernel writes at most `info_len` bytes to `reply` and at most `name_len` bytes to `name`, whose length that is;
     // both are exclusively borrowed. The address of the types is 0, so they are not copied.
     unsafe { bpf(Command::ObjectInfo, &mut request) }?;
-    Ok((reply.kernel_btf != 0).then(|| text_of(&name)))
+    Ok(TypesReply {
+        id: reply.id,
+        size_bytes: reply.btf_size,
+        owner: (reply.kernel_btf != 0).then(|| text_of(&name)),
+    })
 }
 
 /// A log up to its zero.

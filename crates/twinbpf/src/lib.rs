@@ -47,6 +47,7 @@ mod batch;
 mod engine;
 mod engine_kind;
 mod keyless;
+mod layout;
 mod link;
 mod loaded;
 mod loader;
@@ -70,6 +71,9 @@ mod walk;
 pub use attach::{AttachReport, Attacher};
 pub use engine::Engine;
 pub use engine_kind::EngineKind;
+pub use layout::Layout;
+#[doc(hidden)]
+pub use layout::shape_of_field;
 pub use link::{Link, LinkStats};
 pub use loaded::{EmptySlot, LoadReport, Loaded, NotLoaded, NotLoadedReason};
 pub use loader::Loader;
@@ -91,8 +95,9 @@ pub use walk::RawEntries;
 pub use twinbpf_kernel::{
     AttachedList, AttachedProgram, AttachedXdp, CodeLine, FoundFilter, FoundRoute, Kernel,
     KernelFacts, KernelProgramInfo, LinkInfo, LinkPlace, MachineFunction, ProgramCode, RunCounting,
-    Token, abandoned_filters, abandoned_routes, attached_to_cgroup, attached_to_interface,
-    attached_to_namespace, attached_xdp, filters, interfaces, program_by_id,
+    Token, TypesInfo, abandoned_filters, abandoned_routes, attached_to_cgroup,
+    attached_to_interface, attached_to_namespace, attached_xdp, filters, interfaces, listed_types,
+    program_by_id,
 };
 pub use twinbpf_object::hook::{self, Hook};
 pub use twinbpf_object::link::{link, link_each};

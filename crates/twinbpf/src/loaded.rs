@@ -3,9 +3,12 @@
 use std::fmt;
 
 use twinbpf_kernel::Kernel;
+use twinbpf_object::btf::{Btf, Upload};
+use twinbpf_object::spec::{ByteOrder, MapTypes};
 use twinbpf_object::{Code, Diagnosis, Error, MapSpec, Result, spec};
 use zerocopy::{Immutable, IntoBytes};
 
+use crate::layout::Layout;
 use crate::map::Map;
 use crate::map_value::MapValue;
 use crate::program::Program;
@@ -31,8 +34,18 @@ pub struct Loaded {
     pub(crate) maps: Vec<(String, RawMap)>,
     pub(crate) variables: Vec<(spec::Variable, RawMap)>,
     pub(crate) programs: Vec<Program>,
+    /// The object's types.
+    pub(crate) types: Option<ObjectTypes>,
     /// The engine, if it is the kernel.
     pub(crate) kernel: Option<Kernel>,
+}
+
+/// An object's types, and what its maps are in them.
+#[derive(Debug, Clone)]
+pub(crate) struct ObjectTypes {
+    pub(crate) all: Upload,
+    /// By the name of the map.
+    pub(crate) of_maps: Vec<(String, MapTypes)>,
 }
 
 impl Loaded {
@@ -50,6 +63,28 @@ impl Loaded {
     /// If there is no such map, or the types do not have its sizes.
     pub fn map<K: IntoBytes + Immutable, V: MapValue>(&self, name: &str) -> Result<Map<K, V>> {
         Map::new(self.raw_map(name)?.clone())
+    }
+
+    /// The map with this name, with types, whose fields are compared with the object's own types, once: a name, a place or a size
+    /// that is another is an error. [`layout!`](crate::layout) lets a struct say what its fields are.
+    ///
+    /// # Errors
+    ///
+    /// If there is no such map, or which field lies where in Rust and in the object.
+    pub fn checked_map<K, V>(&self, name: &str) -> Result<Map<K, V>>
+    where
+        K: IntoBytes + Immutable + Layout,
+        V: MapValue + Layout,
+    {
+        let map = Map::new(self.raw_map(name)?.clone())?;
+        if let Some(types) = &self.types {
+            // A map that was taken over has numbers of other types, so those in the object's definition count.
+            let ids = types.of_maps.iter().find(|(each, _)| each == name);
+            if let Some((_, ids)) = ids {
+                map.check(&Btf::parse(types.all.bytes(), ByteOrder::HOST)?, *ids)?;
+            }
+        }
+        Ok(map)
     }
 
     /// The map with this name, in bytes.

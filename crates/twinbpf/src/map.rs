@@ -5,10 +5,14 @@ use std::marker::PhantomData;
 use std::ops::ControlFlow;
 
 use twinbpf_object::abi::MapFlags;
+use twinbpf_object::btf::{Btf, TypeId};
+use twinbpf_object::spec::MapTypes;
+use twinbpf_object::value::Types;
 use twinbpf_object::{Code, Diagnosis, Error, MapKind, MapSpec, Result};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use crate::engine::Engine;
+use crate::layout::Layout;
 use crate::map_error::named;
 use crate::map_value::{MapValue, StoredValue, read, with_room};
 use crate::raw_map::{RawMap, UpdateMode};
@@ -82,6 +86,43 @@ impl<K, V: MapValue> Map<K, V> {
             raw,
             types: PhantomData,
         })
+    }
+}
+
+impl<K: Layout, V: MapValue + Layout> Map<K, V> {
+    /// As [`Map::new`]; where the engine knows the map's types, the fields of `K` and `V` are compared with them too.
+    ///
+    /// # Errors
+    ///
+    /// As [`Map::new`], or which field lies where in Rust and in the map's types.
+    pub fn checked(raw: RawMap) -> Result<Self> {
+        let map = Self::new(raw)?;
+        let info = map.raw.info()?;
+        if let Some(types) = map.raw.types()? {
+            map.check(&types, info.types)?;
+        }
+        Ok(map)
+    }
+
+    /// Compares `K` and `V` with types. A key or value that has none there is not compared.
+    pub(crate) fn check(&self, types: &Btf, ids: MapTypes) -> Result<()> {
+        let sides = [("key", ids.key, K::SHAPE), ("value", ids.value, V::SHAPE)];
+        for (side, id, shape) in sides {
+            if id == TypeId::VOID {
+                continue;
+            }
+            Types::of(types).check_shape(id, shape).map_err(|error| {
+                error.map(|diagnosis| {
+                    let message = format!("the map's {side}: {}", diagnosis.message);
+                    let diagnosis = Diagnosis {
+                        message,
+                        ..diagnosis
+                    };
+                    named(self.spec(), diagnosis)
+                })
+            })?;
+        }
+        Ok(())
     }
 }
 

@@ -58,3 +58,98 @@ fn generated_types_are_keys_and_values() {
         (7, -2, verdict::REDIRECT)
     );
 }
+
+/// Types that somebody wrote by hand, each wrong in its own way.
+mod wrong {
+    use twinbpf::layout;
+    use twinbpf::zerocopy::{FromBytes, Immutable, IntoBytes};
+
+    #[derive(FromBytes, IntoBytes, Immutable)]
+    #[repr(C)]
+    pub(super) struct Swapped {
+        packets: u64,
+        verdict: u32,
+        balance: i32,
+        device: [u8; 8],
+    }
+    layout!(Swapped {
+        packets,
+        verdict,
+        balance,
+        device
+    });
+
+    #[derive(FromBytes, IntoBytes, Immutable)]
+    #[repr(C)]
+    pub(super) struct Misnamed {
+        packets: u64,
+        change: i32,
+        verdict: u32,
+        device: [u8; 8],
+    }
+    layout!(Misnamed {
+        packets,
+        change,
+        verdict,
+        device
+    });
+
+    #[derive(FromBytes, IntoBytes, Immutable)]
+    #[repr(C)]
+    pub(super) struct Narrow {
+        packets: u32,
+        unused: u32,
+        balance: i32,
+        verdict: u32,
+        device: [u8; 8],
+    }
+    layout!(Narrow {
+        packets,
+        unused,
+        balance,
+        verdict,
+        device
+    });
+}
+
+twinbpf::layout!(verdict(u32));
+twinbpf::layout!(flow_key {
+    source,
+    port,
+    protocol
+});
+twinbpf::layout!(flow {
+    packets,
+    balance,
+    verdict,
+    device
+});
+
+#[test]
+fn fields_that_lie_elsewhere_are_named_with_both_places() {
+    let loaded = Engine::vm().unwrap().load_object(&object()).unwrap();
+    loaded.checked_map::<flow_key, flow>("flows").unwrap();
+    loaded.checked_map::<[u8; 8], [u8; 24]>("flows").unwrap();
+    fn message<V: twinbpf::Layout + twinbpf::MapValue>(loaded: &twinbpf::Loaded) -> String {
+        let error = loaded.checked_map::<flow_key, V>("flows").unwrap_err();
+        assert_eq!(error.diagnosis().code, twinbpf::Code::MAP_TYPE_SIZE);
+        assert_eq!(error.diagnosis().place.map.as_deref(), Some("flows"));
+        error.diagnosis().message.clone()
+    }
+    assert_eq!(
+        message::<wrong::Swapped>(&loaded),
+        "the map's value: field `Swapped.verdict` is at byte 8, in `struct flow` at byte 12"
+    );
+    assert_eq!(
+        message::<wrong::Misnamed>(&loaded),
+        "the map's value: `struct flow` has no member for field `Misnamed.change`, at byte 8"
+    );
+    assert_eq!(
+        message::<wrong::Narrow>(&loaded),
+        "the map's value: field `Narrow.packets` has 4 bytes, `unsigned long long` has 8"
+    );
+    assert_eq!(
+        message::<[u64; 3]>(&loaded),
+        "the map's value: the type is an array, `struct flow` is of kind struct"
+    );
+}

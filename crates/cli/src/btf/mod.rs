@@ -1,4 +1,4 @@
-//! `twinbpf btf dump`: types as lines, as JSON, as C or Rust, or as members and holes.
+//! `twinbpf btf`: types as lines, as JSON, as C or Rust, or as members and holes; and what types the kernel holds.
 //!
 //! Lines and JSON have the form and the field names of `bpftool btf dump`, which scripts know.
 
@@ -17,6 +17,7 @@ use crate::output::{Failure, Output};
 use crate::{btf_file, object_file};
 
 mod layout;
+mod list;
 mod row;
 
 use row::TypeRow;
@@ -25,18 +26,38 @@ use row::TypeRow;
 #[derive(Debug, Args)]
 pub(crate) struct BtfArgs {
     #[command(subcommand)]
-    pub(crate) command: BtfCommand,
+    command: BtfCommand,
 }
 
 #[derive(Debug, Subcommand)]
-pub(crate) enum BtfCommand {
+enum BtfCommand {
     /// Print the types of a file or of the running kernel
     Dump(DumpArgs),
+    /// Print what types the running kernel holds, and whose they are
+    #[command(alias = "show")]
+    List(ListArgs),
+}
+
+/// What `btf list` is told.
+#[derive(Debug, Args)]
+struct ListArgs {
+    /// Print JSON
+    #[arg(long, short = 'j')]
+    json: bool,
+}
+
+impl BtfArgs {
+    pub(crate) fn wants_json(&self) -> bool {
+        match &self.command {
+            BtfCommand::Dump(args) => args.json,
+            BtfCommand::List(args) => args.json,
+        }
+    }
 }
 
 /// What `btf dump` is told.
 #[derive(Debug, Args)]
-pub(crate) struct DumpArgs {
+struct DumpArgs {
     /// A BPF object, or a file of BTF
     #[arg(required_unless_present = "kernel")]
     file: Option<PathBuf>,
@@ -67,7 +88,7 @@ pub(crate) struct DumpArgs {
 
     /// Print one JSON document
     #[arg(long)]
-    pub(crate) json: bool,
+    json: bool,
 }
 
 /// How types are printed.
@@ -87,6 +108,7 @@ enum Format {
 pub(crate) fn btf(args: &BtfArgs, output: &Output) -> Result<Exit, Failure> {
     match &args.command {
         BtfCommand::Dump(args) => dump(args, output),
+        BtfCommand::List(_) => list::list(output),
     }
 }
 

@@ -7,6 +7,7 @@
 mod change;
 mod dump;
 mod entry;
+mod events;
 mod show;
 mod snapshot;
 mod watch;
@@ -73,7 +74,9 @@ enum MapCommand {
     Diff(MapWords),
     /// Store the entries of a snapshot: MAP FILE
     Restore(RestoreArgs),
-    /// Print the records of a ring buffer as they come: MAP
+    /// Print the records of a ring buffer or a perf event array as they come: MAP
+    ///
+    /// A perf event array has room for one reader: another one gets nothing any more.
     Events(EventsArgs),
 }
 
@@ -178,7 +181,7 @@ pub(crate) fn map(args: &MapArgs, output: &Output) -> Result<Exit, Failure> {
         MapCommand::Freeze(args) => change::freeze(&args.words),
         MapCommand::Pin(args) => change::pin(&args.words),
         MapCommand::Watch(args) => watch::watch(args, output),
-        MapCommand::Events(args) => watch::events(args, output),
+        MapCommand::Events(args) => events::events(args, output),
         MapCommand::Snapshot(args) => snapshot::snapshot(args, output),
         MapCommand::Diff(args) => snapshot::diff(&args.words, output),
         MapCommand::Restore(args) => snapshot::restore(args),

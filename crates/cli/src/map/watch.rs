@@ -1,15 +1,15 @@
-//! Maps over time: entries that change, records that come.
+//! Maps over time: entries that change.
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use serde::Serialize;
-use twinbpf::{PlainValue, RawRing, Result};
+use twinbpf::{PlainValue, Result};
 
+use super::WatchArgs;
 use super::entry::{Entries, bytes};
 use super::words::Words;
-use super::{EventsArgs, WatchArgs};
 use crate::exit::Exit;
 use crate::output::{Failure, Output};
 
@@ -99,40 +99,4 @@ fn number(entries: &Entries, value: &[u8]) -> Option<f64> {
     }
     // Rates are for people: so many digits are enough.
     sum.to_string().parse().ok()
-}
-
-#[derive(Debug, Serialize)]
-struct EventDocument {
-    bytes: usize,
-    data: String,
-}
-
-/// `map events MAP`
-pub(super) fn events(args: &EventsArgs, output: &Output) -> Result<Exit, Failure> {
-    let mut words = Words::new(&args.words);
-    let map = words.map()?;
-    words.end()?;
-    let mut ring = RawRing::open(&map)?;
-    let (mut left, mut failure) = (args.count.unwrap_or(u64::MAX), None);
-    ring.serve(args.time.unwrap_or(Duration::MAX), |record| {
-        let bytes = record.to_vec();
-        let printed = match output.wants_json() {
-            true => output.document(&EventDocument {
-                bytes: bytes.len(),
-                data: hex(&bytes),
-            }),
-            false => output.data(&format!("{} bytes  {}", bytes.len(), hex(&bytes))),
-        };
-        left = left.saturating_sub(1);
-        failure = printed.err();
-        match failure.is_some() || left == 0 {
-            true => ControlFlow::Break(()),
-            false => ControlFlow::Continue(()),
-        }
-    })?;
-    failure.map_or(Ok(Exit::Done), Err)
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -1,9 +1,9 @@
-//! What `btf dump` prints.
+//! What `btf dump` and `btf list` print.
 
 use serde_json::{Value, json};
-use twinbpf_trials::Case;
+use twinbpf_trials::{Case, Need};
 
-use crate::support::{User, Workshop};
+use crate::support::{User, Workshop, fixture};
 
 pub(crate) fn cases() -> Vec<Case> {
     let cases: [(&str, fn()); 3] = [
@@ -20,10 +20,43 @@ pub(crate) fn cases() -> Vec<Case> {
             a_type_that_is_not_there_is_not_found,
         ),
     ];
+    let listed = Case::new(
+        "btf::types_of_the_kernel_are_listed_with_whose_they_are",
+        &[Need::Kernel, Need::KernelTypes],
+        types_of_the_kernel_are_listed,
+    );
     cases
         .into_iter()
         .map(|(name, body)| Case::new(&format!("btf::{name}"), &[], body))
+        .chain([listed])
         .collect()
+}
+
+fn types_of_the_kernel_are_listed() {
+    let object = twinbpf::Object::parse(&fixture("flows.bpf.o")).unwrap();
+    let loaded = twinbpf::Engine::kernel()
+        .unwrap()
+        .load_object(&object)
+        .unwrap();
+    let info = loaded.raw_map("flows").unwrap().info().unwrap();
+    let workshop = Workshop::new(User::Myself);
+    let answer = workshop.run(&["btf", "list", "--json"]);
+    assert_eq!(answer.status, Some(0), "{answer:?}");
+    let rows = answer.last_document();
+    let find = |id: Value| -> Value {
+        let rows = rows.as_array().unwrap();
+        rows.iter().find(|row| row["id"] == id).unwrap().clone()
+    };
+    let own = find(json!(info.types_id.unwrap()));
+    assert_eq!(own["kernel"], false);
+    assert!(own.get("name").is_none());
+    let maps = own["map_ids"].as_array().unwrap();
+    assert!(maps.contains(&json!(info.id.unwrap())), "{own}");
+    let program = loaded.programs().next().unwrap().info().unwrap();
+    assert_eq!(own["prog_ids"], json!([program.id]));
+    assert_eq!(find(json!(1))["name"], "vmlinux");
+    let text = workshop.run(&["btf", "list"]).stdout;
+    assert!(text.contains("vmlinux"), "{text}");
 }
 
 const OBJECT: &str = "attributes.bpf.o";

@@ -10,6 +10,7 @@
 
 mod encode;
 mod read;
+mod shape;
 mod written;
 
 use crate::btf::Btf;
@@ -17,6 +18,7 @@ use crate::bytes::ByteOrder;
 
 pub use encode::{encode_bytes, encode_plain};
 pub use read::{Value, text_of};
+pub use shape::{Field, Shape};
 
 /// Types, and the order of the bytes of their values.
 #[derive(Debug, Clone, Copy)]

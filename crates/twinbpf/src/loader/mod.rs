@@ -25,7 +25,7 @@ use twinbpf_object::{
 };
 
 use crate::engine::{Engine, Given, inner_index, kernel_map, vm_map};
-use crate::loaded::{LoadReport, Loaded, NotLoaded, NotLoadedReason, missing};
+use crate::loaded::{LoadReport, Loaded, NotLoaded, NotLoadedReason, ObjectTypes, missing};
 use crate::program::{Program, ProgramHandle};
 use crate::raw_map::RawMap;
 
@@ -228,6 +228,15 @@ impl<'a> Loader<'a> {
             Engine::Kernel(kernel) => Some(kernel.clone()),
             Engine::Vm(_) => None,
         };
+        loaded.types = self.linked.upload.clone().map(|all| ObjectTypes {
+            all,
+            of_maps: self
+                .linked
+                .maps
+                .iter()
+                .map(|spec| (spec.name.clone(), spec.types))
+                .collect(),
+        });
         if self.only.is_none() {
             let left_out = self.linked.left_out.iter().map(left_out);
             report.programs.extend(left_out);

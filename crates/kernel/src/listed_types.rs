@@ -1,0 +1,61 @@
+//! The types that the kernel holds: its own, those of its modules, and those that came with maps and programs.
+
+use std::os::fd::AsFd;
+
+use twinbpf_object::{Code, Diagnosis, Errno, Error, ErrorKind, Result};
+
+use crate::privilege::{Capability, Privileges};
+use crate::sys;
+
+/// Types in the kernel.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct TypesInfo {
+    /// The number by which maps and programs name them.
+    pub id: u32,
+    /// Bytes of the BTF.
+    pub size_bytes: u32,
+    /// `vmlinux` or the module's name, of the kernel's own; `None` for those of programs.
+    pub owner: Option<String>,
+}
+
+/// All types of the system, ascending by number. What goes meanwhile is left out.
+///
+/// # Errors
+///
+/// If a privilege is missing: numbers reach the types of everybody.
+pub fn listed_types() -> Result<Vec<TypesInfo>> {
+    list().map_err(refused)
+}
+
+fn list() -> Result<Vec<TypesInfo>, Errno> {
+    let (mut all, mut last) = (Vec::new(), 0);
+    while let Some(id) = sys::next_types_id(last)? {
+        last = id;
+        let types = match sys::types_by_id(id) {
+            Ok(types) => types,
+            Err(Errno::ENOENT) => continue,
+            Err(errno) => return Err(errno),
+        };
+        let reply = sys::types_info(types.as_fd())?;
+        all.push(TypesInfo {
+            id: reply.id,
+            size_bytes: reply.size_bytes,
+            owner: reply.owner,
+        });
+    }
+    Ok(all)
+}
+
+fn refused(errno: Errno) -> Error {
+    let message = "listing the types of the system was refused";
+    let diagnosis = Diagnosis::new(Code::MAP_PERMISSION, message).errno(errno);
+    match errno {
+        // KERNEL: 6.18 lets nobody walk through numbers without it.
+        Errno::EPERM | Errno::EACCES => {
+            Privileges::read().explain_here(diagnosis, &[Capability::SysAdmin])
+        }
+        _ => diagnosis.kind(ErrorKind::Io),
+    }
+    .into()
+}
