@@ -9,6 +9,7 @@ mod differential;
 mod fixtures;
 mod fuzz;
 mod guests;
+mod seen;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -21,9 +22,12 @@ usage: cargo xtask TASK
   codes              write docs/CODES.md from the tables of codes
   codes --check      compare it: exit 1 if it differs
   fuzz [SECONDS [TARGET]]   run every fuzz target, or one, for a while (60 s each), with the stable compiler: exit 1 on a finding
-  guests [--kernel X.Y] [--filter WORD] [--console FOLDER]   run the tests of the kernel engine and the façade on Debian's
-                                       kernels in QEMU: exit 1 if one fails; skipped, saying so, without QEMU
+  guests [--kernel X.Y] [--filter WORD] [--tests BINARY] [--console FOLDER] [--record yes]   run the tests of the kernel engine and the façade on Debian's
+                                       kernels in QEMU: exit 1 if one fails; skipped, saying so, without QEMU;
+                                       with --record, what passed goes into docs/HOOKS.md
   guests --objects FOLDER              `twinbpf check` for every object of FOLDER there
+  seen               run the tests of hooks on this kernel, and say in docs/HOOKS.md on which kernels they passed
+  seen --check       compare it with docs/hooks-seen.txt: exit 1 if it differs
   conformance [--json] FOLDER          load each program of the kernel's selftests, built in FOLDER, and compare verdict
                                        and diagnosis with what they declare: exit 1 if a bar is missed (needs root)
   conformance [--json] --source TREE   build them first, from a kernel's source tree (Debian: linux-source-6.12)
@@ -39,6 +43,8 @@ fn main() -> ExitCode {
         ["fixtures", "--check"] => fixtures::run(fixtures::Mode::Check),
         ["codes"] => codes::run(false),
         ["codes", "--check"] => codes::run(true),
+        ["seen"] => seen::run(false),
+        ["seen", "--check"] => seen::run(true),
         ["fuzz"] => fuzz::run(60, None),
         ["fuzz", seconds, ref target @ ..] if target.len() <= 1 => match seconds.parse() {
             Ok(seconds) => fuzz::run(seconds, target.first().copied()),

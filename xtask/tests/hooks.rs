@@ -10,13 +10,13 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
-/// The rows of the table: hook, text, since, shown by, vm.
-fn rows() -> Vec<[String; 5]> {
+/// The rows of the table: hook, text, since, shown by, seen on, vm.
+fn rows() -> Vec<[String; 6]> {
     let text = fs::read_to_string(root().join("docs/HOOKS.md")).unwrap();
     let table = text.lines().filter(|line| line.starts_with("| "));
     let rows = table.map(|line| {
         let cells: Vec<&str> = line.trim_matches('|').split('|').map(str::trim).collect();
-        <[&str; 5]>::try_from(cells).unwrap().map(str::to_owned)
+        <[&str; 6]>::try_from(cells).unwrap().map(str::to_owned)
     });
     // The first is the heading.
     rows.skip(1).collect()
@@ -34,7 +34,7 @@ fn every_text_in_the_table_of_hooks_is_a_hook() {
     let loaded = Engine::vm().unwrap().load_object(&object).unwrap();
     let program = loaded.programs().next().unwrap();
     let mut seen = 0;
-    for [_, texts, _, _, vm] in rows() {
+    for [_, texts, _, _, _, vm] in rows() {
         // A continuation of the text before it, or a call.
         let texts = quoted(&texts).into_iter();
         for text in texts.filter(|text| !text.starts_with("...") && !text.contains("::")) {
@@ -63,7 +63,7 @@ fn every_test_in_the_table_of_hooks_exists() {
         .map(|path| fs::read_to_string(path).unwrap())
         .collect();
     let mut seen = 0;
-    for [hook, _, since, shown, _] in rows() {
+    for [hook, _, since, shown, _, _] in rows() {
         assert!(!since.is_empty(), "{hook}");
         for name in quoted(&shown) {
             let exists = match name.contains('/') {

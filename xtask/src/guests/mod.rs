@@ -34,6 +34,10 @@ pub(crate) struct Options<'a> {
     pub(crate) kernel: Option<&'a str>,
     /// Only tests whose names contain this.
     pub(crate) filter: Option<&'a str>,
+    /// Only the test binary of this name, such as `twinbpf::attach`.
+    pub(crate) tests: Option<&'a str>,
+    /// Whether what passed goes into the table of hooks.
+    pub(crate) is_recorded: bool,
     /// Objects for `twinbpf check` instead of tests.
     pub(crate) objects: Option<&'a Path>,
     /// Everything that was read from the consoles goes here.
@@ -50,6 +54,8 @@ impl<'a> Options<'a> {
             match *word {
                 "--kernel" => options.kernel = Some(value),
                 "--filter" => options.filter = Some(value),
+                "--tests" => options.tests = Some(value),
+                "--record" => options.is_recorded = value == "yes",
                 "--objects" => options.objects = Some(Path::new(value)),
                 "--console" => options.console = Some(Path::new(value)),
                 _ => return None,
@@ -100,10 +106,18 @@ pub(crate) fn run(options: &Options<'_>) -> Result<String, String> {
             fs::write(&file, outcome::text_of(&console))
                 .map_err(|error| format!("{}: {error}", file.display()))?;
         }
+        if options.is_recorded {
+            let ran = console.ran.iter().filter(|ran| ran.name == OF_HOOKS);
+            let lines = ran.flat_map(|ran| ran.lines.iter().map(String::as_str));
+            crate::seen::record(&kernel.series, lines)?;
+        }
         outcome.add(&kernel.series, &console, start.elapsed());
     }
     outcome.conclude()
 }
+
+/// The test binary whose tests the table of hooks names.
+const OF_HOOKS: &str = "twinbpf::attach";
 
 /// Where cargo puts what it builds.
 fn target_folder(root: &Path) -> PathBuf {
@@ -141,7 +155,8 @@ fn assemble(
             add(&mut archive, &binary.stripped, "/init")?;
         } else if !binary.is_test {
             add(&mut archive, &binary.stripped, "/bin/twinbpf")?;
-        } else if options.objects.is_none() {
+        } else if options.objects.is_none() && options.tests.is_none_or(|name| name == binary.name)
+        {
             let program = binary.file.to_string_lossy();
             add(&mut archive, &binary.stripped, &program)?;
             let filter = options

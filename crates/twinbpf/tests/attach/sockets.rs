@@ -11,9 +11,13 @@ use twinbpf::hook::{Hook, Route, RouteMoment};
 use twinbpf::{Code, Engine, LinkPlace, Loaded, Object, UpdateMode};
 use twinbpf_trials::{Case, Need};
 
-use crate::places::{in_own_network, ip, value};
+use crate::places::{in_own_network, ip, send_datagrams, value};
 
 const CASES: &[(&str, fn())] = &[
+    (
+        "a_packet_socket_runs_a_filter",
+        a_packet_socket_runs_a_filter,
+    ),
     (
         "what_sockets_in_a_map_send_is_seen",
         what_sockets_in_a_map_send_is_seen,
@@ -74,6 +78,21 @@ fn insert(loaded: &Loaded, map: &str, index: u32, socket: impl AsFd) {
     let len = map.spec().value_size as usize;
     map.update(&index.to_ne_bytes(), &number[..len], UpdateMode::Any)
         .unwrap();
+}
+
+fn a_packet_socket_runs_a_filter() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/sockex1/sockex1.bpf.o");
+    let object = Object::parse(&std::fs::read(path).unwrap()).unwrap();
+    let loaded = Engine::kernel().unwrap().load_object(&object).unwrap();
+    let filter = loaded.program("count_outgoing").unwrap();
+    let link = filter.attach(&Hook::socket("lo")).unwrap();
+    send_datagrams(3);
+    // Each has 14 bytes of Ethernet, 28 of headers, and one of its own.
+    let bytes = loaded.map::<u32, u64>("my_map").unwrap();
+    assert_eq!(bytes.get(&17).unwrap(), Some(3 * 43));
+    link.detach().unwrap();
+    send_datagrams(1);
+    assert_eq!(bytes.get(&17).unwrap(), Some(3 * 43));
 }
 
 fn what_sockets_in_a_map_send_is_seen() {
