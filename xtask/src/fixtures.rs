@@ -316,6 +316,7 @@ const FIXTURES: &[Fixture] = &[
     built("testdata/bpf/externs_missing.bpf.c", "v3"),
     built("testdata/bpf/struct_ops.bpf.c", "v3"),
     built("testdata/bpf/attach.bpf.c", "v3"),
+    built("testdata/bpf/packets.bpf.c", "v3"),
     built("testdata/bpf/probes.bpf.c", "v3"),
     built("testdata/bpf/sockets.bpf.c", "v3"),
     built("testdata/bpf/both_ways.bpf.c", "v3"),

@@ -5,14 +5,13 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
-use twinbpf::Direction;
+use clap::{Args, Parser, Subcommand};
 
 use crate::assembly::{AsmArgs, DisasmArgs};
 use crate::attached::{CgroupArgs, NetArgs, PerfArgs};
 use crate::btf::BtfArgs;
 use crate::check::CheckArgs;
-use crate::choice::{EngineChoice, HookChoice, TypeChoice, parse_time};
+use crate::choice::{DirectionChoice, EngineChoice, HookChoice, TypeChoice, parse_time};
 use crate::cleanup::CleanupArgs;
 use crate::doctor::DoctorArgs;
 use crate::explain::ExplainArgs;
@@ -21,6 +20,7 @@ use crate::inspect::InspectArgs;
 use crate::link::LinkArgs;
 use crate::map::MapArgs;
 use crate::prog::ProgArgs;
+use crate::replay::ReplayArgs;
 use crate::target_choice::TargetArgs;
 
 /// Run BPF objects in the Linux kernel, or in a BPF engine inside this process that needs no privilege.
@@ -68,6 +68,11 @@ pub(crate) enum Command {
     Map(MapArgs),
     /// Run single programs on packets, attached to nothing; list, show, dump, pin and count those that are loaded
     Prog(ProgArgs),
+    /// Run programs on the packets of a capture (pcap or pcapng): verdicts counted, changed packets written out, then what the maps hold
+    ///
+    /// Every program sees the packets that come by its hook, one packet after the other, on the maps that the object shares. On the vm
+    /// a packet has the direction, interface and VLAN tag that the capture says; the kernel takes none of these.
+    Replay(ReplayArgs),
     /// List, show, detach, pin and update what is attached in this kernel, by whomever
     Link(LinkArgs),
     /// Show what is attached to this network namespace and its interfaces, by whomever
@@ -97,6 +102,7 @@ impl Command {
             Self::Doctor(args) => args.json,
             Self::Gen(args) => args.wants_json(),
             Self::Prog(args) => args.wants_json(),
+            Self::Replay(args) => args.json,
             Self::Map(args) => args.wants_json(),
             Self::Link(args) => args.wants_json(),
             Self::Net(args) => args.json,
@@ -121,6 +127,7 @@ impl Command {
             | Self::Perf(_)
             | Self::Cleanup(_)
             | Self::Prog(_)
+            | Self::Replay(_)
             | Self::Map(_)
             | Self::Asm(_)
             | Self::Disasm(_) => false,
@@ -200,24 +207,6 @@ pub(crate) struct RunArgs {
     /// writes to stdout goes to stderr
     #[arg(last = true, value_name = "COMMAND", conflicts_with = "pcap")]
     pub(crate) command: Vec<OsString>,
-}
-
-/// Which direction.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum DirectionChoice {
-    /// Received
-    In,
-    /// Sent
-    Out,
-}
-
-impl From<DirectionChoice> for Direction {
-    fn from(choice: DirectionChoice) -> Self {
-        match choice {
-            DirectionChoice::In => Self::In,
-            DirectionChoice::Out => Self::Out,
-        }
-    }
 }
 
 /// A global variable and the value the user gave it.

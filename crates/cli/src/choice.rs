@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use clap::ValueEnum;
 use twinbpf::abi::{meaning_of_section, nearest_section};
-use twinbpf::{AttachKind, Engine, Hook, ProgramKind, Result};
+use twinbpf::{AttachKind, Direction, Engine, Hook, ProgramKind, Result};
 
 /// Which engine, or the one that works.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -32,6 +32,24 @@ impl NamedEngine {
         match self {
             Self::Kernel => Engine::kernel(),
             Self::Vm => Engine::vm(),
+        }
+    }
+}
+
+/// Which direction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum DirectionChoice {
+    /// Received
+    In,
+    /// Sent
+    Out,
+}
+
+impl From<DirectionChoice> for Direction {
+    fn from(choice: DirectionChoice) -> Self {
+        match choice {
+            DirectionChoice::In => Self::In,
+            DirectionChoice::Out => Self::Out,
         }
     }
 }

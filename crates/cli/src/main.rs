@@ -24,6 +24,7 @@ mod object_file;
 mod output;
 mod prog;
 mod program_types;
+mod replay;
 mod run;
 mod table;
 mod target_choice;
@@ -54,6 +55,7 @@ fn main() -> ExitCode {
         Command::Gen(args) => generate::generate(args, &output),
         Command::Doctor(args) => doctor::doctor(args, &output),
         Command::Prog(args) => prog::prog(args, &output),
+        Command::Replay(args) => replay::replay(args, &output),
         Command::Map(args) => map::map(args, &output),
         Command::Net(_) => attached::net(&output),
         Command::Cgroup(args) => attached::cgroup(args, &output),

@@ -14,9 +14,11 @@ use std::path::Path;
 use twinbpf_kernel::{
     KernelFilter, KernelLink, KernelMap, KernelProgram, KernelRoute, KernelSocketLink, KernelTable,
 };
-use twinbpf_object::hook::{Hook, Order, Places, Tc, TcFilter};
-use twinbpf_object::{Code, Diagnosis, Errno, Error, Result};
-use twinbpf_vm::hooks::socket;
+use twinbpf_object::hook::{Hook, Order, Places, Tc, TcDirection, TcFilter, XdpMode};
+use twinbpf_object::{Code, Diagnosis, Errno, Error, ProgramKind, Result};
+use twinbpf_vm::capture::Direction;
+use twinbpf_vm::hooks::observer;
+use twinbpf_vm::hooks::packets::PacketHook;
 
 use crate::engine::kernel_map;
 use crate::link::{Link, LinkHandle};
@@ -25,6 +27,9 @@ use crate::program::{Program, ProgramHandle};
 
 impl Program {
     /// Attaches the program. It runs until the link is dropped.
+    ///
+    /// In a vm, programs of packet sockets, XDP and traffic control observe the packets of an interface ([`Link::observes`]); programs
+    /// on a cgroup's packets do so at a packet socket, which knows no cgroups.
     ///
     /// # Errors
     ///
@@ -44,10 +49,11 @@ impl Program {
             (ProgramHandle::Kernel(program), hook) => {
                 LinkHandle::Kernel(KernelLink::attach(program, hook)?)
             }
-            (ProgramHandle::Vm { vm, program }, Hook::Socket { interface }) => {
-                LinkHandle::Vm(socket::attach(vm, program, interface)?)
+            (ProgramHandle::Vm { vm, program }, hook) => {
+                let (place, interface) =
+                    observed(self, hook).ok_or_else(|| vm_has_no(self, hook))?;
+                LinkHandle::Vm(observer::attach(vm, program, place, interface)?)
             }
-            (ProgramHandle::Vm { .. }, hook) => return Err(vm_has_no(self, hook)),
         };
         Ok(Link {
             hook: Some(hook.clone()),
@@ -395,10 +401,36 @@ fn tc(program: &KernelProgram, hook: &Tc) -> Result<LinkHandle> {
     }
 }
 
+/// Where a vm runs a program on copies of an interface's packets, if it can for this hook.
+fn observed<'a>(program: &Program, hook: &'a Hook) -> Option<(PacketHook, &'a str)> {
+    let way = |direction| match direction {
+        TcDirection::Ingress => Direction::In,
+        TcDirection::Egress => Direction::Out,
+    };
+    Some(match hook {
+        Hook::Socket { interface } if program.kind() == ProgramKind::CgroupSkb => {
+            (PacketHook::CgroupSkb(program.direction()), interface)
+        }
+        Hook::Socket { interface } => (PacketHook::Socket, interface),
+        Hook::Xdp(hook) if matches!(hook.mode, XdpMode::Any | XdpMode::Generic) => {
+            (PacketHook::Xdp, &hook.interface)
+        }
+        Hook::Tc(hook) => (PacketHook::Tc(Some(way(hook.direction))), &hook.interface),
+        Hook::TcFilter(hook) => (PacketHook::Tc(Some(way(hook.direction))), &hook.interface),
+        _ => return None,
+    })
+}
+
 fn vm_has_no(program: &Program, hook: &Hook) -> Error {
     let message = format!("the vm has no hook {hook}");
-    Diagnosis::new(Code::ATTACH_UNSUPPORTED, message)
-        .in_program(program.name())
+    let diagnosis = Diagnosis::new(Code::ATTACH_UNSUPPORTED, message).in_program(program.name());
+    let diagnosis = match program.kind() {
+        ProgramKind::CgroupSkb => diagnosis.help(
+            "`socket:INTERFACE` lets it observe the packets of an interface, of whatever cgroup",
+        ),
+        _ => diagnosis,
+    };
+    diagnosis
         .help("use the kernel (`--engine kernel`), or run the program on packets of your own (`prog run`)")
         .into()
 }

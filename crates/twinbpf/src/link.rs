@@ -1,5 +1,6 @@
 //! Programs attached to hooks.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::Path;
 
@@ -7,7 +8,8 @@ use twinbpf_kernel::{
     FoundFilter, KernelFilter, KernelLink, KernelRoute, KernelSocketLink, KernelTable, LinkInfo,
 };
 use twinbpf_object::{Code, Diagnosis, Error, Hook, Result};
-use twinbpf_vm::hooks::socket::{SocketStats, VmSocketLink};
+use twinbpf_vm::hooks::observer::VmLink;
+use twinbpf_vm::hooks::socket::SocketStats;
 
 use crate::program::Program;
 
@@ -55,7 +57,7 @@ pub(crate) enum LinkHandle {
     Route(KernelRoute),
     /// A table of functions that is in use without a link, and ends with this process.
     Table(KernelTable),
-    Vm(VmSocketLink),
+    Vm(VmLink),
 }
 
 /// What a link counted since it was attached.
@@ -65,6 +67,8 @@ pub struct LinkStats {
     pub frames: Option<u64>,
     /// Frames the program let pass.
     pub accepted: u64,
+    /// How often it gave which verdict, by the kernel's words; empty if the engine does not count them.
+    pub verdicts: BTreeMap<&'static str, u64>,
     /// Frames that came and went without the program seeing them, because it could not keep up.
     pub missed: u64,
     /// Runs that ended abnormally.
@@ -250,6 +254,7 @@ impl From<SocketStats> for LinkStats {
         Self {
             frames: Some(stats.frames),
             accepted: stats.accepted,
+            verdicts: stats.verdicts,
             missed: stats.dropped,
             faults: stats.faults,
             first_fault: stats.first_fault.map(Error::from),

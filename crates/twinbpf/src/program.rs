@@ -165,6 +165,16 @@ impl Program {
             .map_err(|error| error.map(|diagnosis| diagnosis.in_program(self.name())))
     }
 
+    /// The direction of the packets it is for, if its section says one.
+    pub(crate) fn direction(&self) -> Option<Direction> {
+        let attach = self.origin.attach.and_then(AttachKind::kernel_name);
+        match attach.map(|name| name.trim_start_matches("BPF_")) {
+            Some("CGROUP_INET_INGRESS" | "TCX_INGRESS") => Some(Direction::In),
+            Some("CGROUP_INET_EGRESS" | "TCX_EGRESS") => Some(Direction::Out),
+            _ => None,
+        }
+    }
+
     /// The program's name.
     pub fn name(&self) -> &str {
         match &self.handle {
@@ -332,7 +342,7 @@ impl Program {
         }
     }
 
-    fn kernel_takes_no_frames(&self, action: &str) -> Error {
+    pub(crate) fn kernel_takes_no_frames(&self, action: &str) -> Error {
         // KERNEL: BPF_PROG_TEST_RUN gives a socket filter `pkt_type` 0 and strips the Ethernet header from its view
         // (`Documentation/bpf/bpf_prog_run.rst`), so an outgoing frame cannot be presented.
         let message = format!("the kernel engine cannot {action}");

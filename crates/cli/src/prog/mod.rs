@@ -18,6 +18,8 @@ use crate::output::{Failure, Output};
 use crate::program_types;
 use crate::target_choice::{TargetArgs, TargetChoice};
 
+pub(crate) use packets::{no_program, possible_cpus};
+pub(crate) use report::{MapContents, maps};
 pub(crate) use show::open as open_program;
 
 use packets::{HexBytes, Packet};
@@ -152,7 +154,7 @@ fn open(args: &ProgRunArgs) -> Result<Engine> {
     }
     let mut config = VmConfig::default();
     // With as many CPU slots as the kernel has, per-CPU maps look alike.
-    config.cpu_slots = packets::possible_cpus().unwrap_or(config.cpu_slots);
+    config.cpu_slots = possible_cpus().unwrap_or(config.cpu_slots);
     if args.interp {
         config.executor = Executor::Interpreter;
     }
@@ -189,7 +191,7 @@ impl Tester<'_> {
             }
         }
         match (tested.is_empty(), wanted) {
-            (true, Some(name)) => Err(packets::no_program(object, name)),
+            (true, Some(name)) => Err(no_program(object, name)),
             _ => Ok(tested),
         }
     }
@@ -216,6 +218,6 @@ impl Tester<'_> {
             }
         }
         let is_vm = self.engine.kind() == EngineKind::Vm;
-        TestedProgram::loaded(spec, runs, report::maps(&loaded, is_vm))
+        TestedProgram::loaded(spec, runs, maps(&loaded, is_vm))
     }
 }

@@ -76,7 +76,7 @@ impl HexBytes {
 }
 
 /// How many CPUs the kernel may ever have here.
-pub(super) fn possible_cpus() -> Option<u32> {
+pub(crate) fn possible_cpus() -> Option<u32> {
     let text = std::fs::read_to_string("/sys/devices/system/cpu/possible").ok()?;
     let (_, last) = text
         .trim()
@@ -86,7 +86,7 @@ pub(super) fn possible_cpus() -> Option<u32> {
 }
 
 /// An error for a program that the object does not have.
-pub(super) fn no_program(object: &Object, name: &str) -> Error {
+pub(crate) fn no_program(object: &Object, name: &str) -> Error {
     let names: Vec<&str> = object
         .programs
         .iter()

@@ -54,7 +54,7 @@ struct Answer {
 
 /// What a map holds; of arrays, what is not zero.
 #[derive(Debug, Serialize)]
-pub(super) struct MapContents {
+pub(crate) struct MapContents {
     name: String,
     #[serde(rename = "type")]
     kind: String,
@@ -108,7 +108,7 @@ impl TestedRun {
 }
 
 /// What the maps hold. The kernel keeps no more of a ring than its reader; both engines leave kinds without keys out.
-pub(super) fn maps(loaded: &Loaded, is_vm: bool) -> Vec<MapContents> {
+pub(crate) fn maps(loaded: &Loaded, is_vm: bool) -> Vec<MapContents> {
     let has_contents = |map: &RawMap| {
         matches!(
             map.spec().kind,
@@ -239,14 +239,23 @@ impl TestedProgram {
         let rows: Vec<[String; 4]> = self.runs.iter().map(TestedRun::row).collect();
         text.push_str(&table::render(["PACKET", "VALUE", "BYTES", "DATA"], &rows));
         for map in &self.maps {
+            text.push('\n');
+            text.push_str(&map.text());
+        }
+        text
+    }
+}
+
+impl MapContents {
+    /// A line for the map and one for each entry.
+    pub(crate) fn text(&self) -> String {
+        let mut text = format!("{} ({})", self.name, self.kind);
+        for [key, value] in &self.entries {
             // Writing to a string cannot fail.
-            let _ = write!(text, "\n{} ({})", map.name, map.kind);
-            for [key, value] in &map.entries {
-                let _ = write!(text, "\n  {key}  {value}");
-            }
-            if map.is_cut {
-                text.push_str("\n  and more");
-            }
+            let _ = write!(text, "\n  {key}  {value}");
+        }
+        if self.is_cut {
+            text.push_str("\n  and more");
         }
         text
     }

@@ -72,6 +72,7 @@ pub(crate) fn run(args: &RunArgs, output: &Output) -> Result<Exit, Failure> {
         }
         None => observe(args, &session, &mut watch, &view)?,
     };
+    session.say_verdicts(&stats, output);
     view.end(&ending, &mut watch, &stats)?;
     Ok(ending.exit(&stats))
 }

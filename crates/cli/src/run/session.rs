@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use twinbpf::{
-    Capture, Direction, Engine, EngineKind, Link, LinkStats, Loaded, Object, Result, Token,
+    Capture, Direction, Engine, EngineKind, Hook, Link, LinkStats, Loaded, Object, Result, Token,
 };
 
 use crate::args::RunArgs;
@@ -68,6 +68,12 @@ impl Session {
         let session = Self::on_vm(args, object, attaching).map_err(|error| {
             error.map(|diagnosis| diagnosis.fact("the kernel engine was tried first", &refusal))
         })?;
+        if !session.links.iter().all(is_at_a_socket) {
+            return Err(refusal.map(|diagnosis| {
+                diagnosis
+                    .help("`--engine vm` needs less, but only observes: the traffic goes its way")
+            }));
+        }
         output.talk(&format!("engine: vm, because the kernel said: {refusal}"));
         Ok(session)
     }
@@ -130,6 +136,21 @@ impl Session {
         self.links.iter().map(Link::stats).collect()
     }
 
+    /// Says what the programs answered, where somebody counted.
+    pub(super) fn say_verdicts(&self, stats: &[LinkStats], output: &Output) {
+        for (link, stats) in self.links.iter().zip(stats) {
+            let Some(hook) = link.hook().filter(|_| !stats.verdicts.is_empty()) else {
+                continue;
+            };
+            let verdicts: Vec<String> = stats
+                .verdicts
+                .iter()
+                .map(|(word, count)| format!("{word} {count}"))
+                .collect();
+            output.talk(&format!("observed at {hook}: {}", verdicts.join(", ")));
+        }
+    }
+
     /// Prints what the verifier said about the programs it accepted.
     pub(super) fn print_logs(&self, output: &Output) {
         for program in self.loaded.programs() {
@@ -137,4 +158,9 @@ impl Session {
             output.talk(&format!("verifier on `{}`: {log}", program.name()));
         }
     }
+}
+
+/// Whether the vm in the kernel's place makes no difference: a packet socket of nobody's only counts, too.
+fn is_at_a_socket(link: &Link) -> bool {
+    matches!(link.hook(), Some(Hook::Socket { .. }))
 }

@@ -1,5 +1,6 @@
 //! What a run prints: lines for people, or documents for programs.
 
+use std::collections::BTreeMap;
 use std::os::unix::process::ExitStatusExt;
 use std::time::Duration;
 
@@ -53,6 +54,8 @@ struct CommandFields {
 struct LinkFields {
     frames: Option<u64>,
     accepted: u64,
+    /// How often which verdict was given; empty where nobody counted.
+    verdicts: BTreeMap<&'static str, u64>,
     missed: u64,
     faults: u64,
     first_fault: Option<String>,
@@ -137,6 +140,7 @@ impl LinkFields {
         Self {
             frames: stats.frames,
             accepted: stats.accepted,
+            verdicts: stats.verdicts.clone(),
             missed: stats.missed,
             faults: stats.faults,
             first_fault: stats.first_fault.as_ref().map(ToString::to_string),

@@ -126,14 +126,13 @@ fn what_a_section_leaves_open_is_said() {
 
 fn the_vm_says_which_hooks_it_lacks() {
     let workshop = workshop();
-    let by_section = ["run", OBJECT, "--engine", "vm", "--interface", "lo"];
-    let answer = workshop.run(&by_section);
+    workshop.put_fixture("packets.bpf.o");
+    let arguments = ["run", "packets.bpf.o", "--engine", "vm", "--cgroup", "/"];
+    let answer = workshop.run(&arguments);
     assert_eq!(answer.status, Some(0), "{answer:?}");
-    assert!(
-        answer.stderr.contains("the vm has no hook xdp:lo"),
-        "{answer:?}"
-    );
-    let named = ["run", OBJECT, "--engine", "vm", "--attach", "xdp:lo"];
+    let lacks = "the vm has no hook cgroup";
+    assert!(answer.stderr.contains(lacks), "{answer:?}");
+    let named = ["run", OBJECT, "--engine", "vm", "--attach", "xdp.native:lo"];
     let answer = workshop.run(&named);
     assert_eq!(answer.status, Some(7), "{answer:?}");
 }

@@ -23,6 +23,7 @@ mod links;
 mod maps;
 mod programs;
 mod rejections;
+mod replays;
 mod sender;
 mod support;
 mod test_runs;
@@ -57,6 +58,7 @@ fn main() -> ExitCode {
     cases.extend(links::cases());
     cases.extend(programs::cases());
     cases.extend(rejections::cases());
+    cases.extend(replays::cases());
     cases.extend(test_runs::cases());
     cases.extend(types::cases());
     cases.extend(assembly::cases());

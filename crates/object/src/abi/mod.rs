@@ -11,6 +11,7 @@ mod helper_prototype;
 mod map_kind;
 mod program_kind;
 mod section;
+mod verdict;
 
 pub use attach_kind::AttachKind;
 pub use errno::Errno;
@@ -22,3 +23,4 @@ pub use program_kind::ProgramKind;
 pub use section::{
     SECTIONS, SectionMeaning, SectionRow, meaning_of_section, nearest_name, nearest_section,
 };
+pub use verdict::{Verdict, verdict};

@@ -1,5 +1,6 @@
 //! What a captured or live frame tells besides its bytes: kind, direction, VLAN tag.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 /// Which way a frame went, seen from the machine that captured it.
@@ -106,6 +107,11 @@ pub struct Frame {
 }
 
 impl Frame {
+    /// The bytes as they were on the wire: with the VLAN tag in its place.
+    pub fn tagged_data(&self) -> Cow<'_, [u8]> {
+        with_tag(&self.data, self.vlan)
+    }
+
     /// Takes `direction` for a frame whose capture did not record one; a recorded direction stays.
     pub fn assume_direction(&mut self, direction: Direction) {
         if self.direction.is_some() {
@@ -117,6 +123,18 @@ impl Frame {
             Direction::In => PacketKind::of_received(&self.data),
         };
     }
+}
+
+/// Bytes of the two addresses, behind which a tag stands.
+const ADDRESSES: usize = 12;
+
+/// A frame with the tag that travelled beside it in its place.
+pub(crate) fn with_tag(data: &[u8], vlan: Option<Vlan>) -> Cow<'_, [u8]> {
+    let (Some(vlan), Some((addresses, rest))) = (vlan, data.split_at_checked(ADDRESSES)) else {
+        return Cow::Borrowed(data);
+    };
+    let tag = [vlan.tpid.to_be_bytes(), vlan.tci.to_be_bytes()].concat();
+    Cow::Owned([addresses, &tag, rest].concat())
 }
 
 #[cfg(test)]
@@ -140,5 +158,19 @@ mod tests {
             })
             .collect();
         assert_eq!(outgoing, [4]);
+    }
+
+    #[test]
+    fn a_tag_goes_behind_the_addresses_and_a_frame_too_short_for_them_has_none() {
+        let vlan = Some(Vlan {
+            tci: 0x2005,
+            tpid: 0x8100,
+        });
+        let frame: Vec<u8> = (0..14).collect();
+        let tagged = with_tag(&frame, vlan);
+        assert_eq!(&tagged[..12], &frame[..12]);
+        assert_eq!(&tagged[12..], [0x81, 0, 0x20, 5, 12, 13]);
+        assert_eq!(*with_tag(&frame[..11], vlan), frame[..11]);
+        assert_eq!(*with_tag(&frame, None), frame);
     }
 }

@@ -14,6 +14,7 @@ mod link_layer;
 mod pcap;
 mod pcapng;
 mod source;
+mod writer;
 
 use std::fmt;
 use std::fs::File;
@@ -23,7 +24,9 @@ use std::path::Path;
 use pcap_file::PcapError;
 use twinbpf_object::{Code, Diagnosis, Errno, Error, ErrorKind, Result};
 
+pub(crate) use frame::with_tag;
 pub use frame::{Direction, Frame, PacketKind, Vlan};
+pub use writer::CaptureWriter;
 
 use link_layer::Record;
 use source::Source;
@@ -75,6 +78,11 @@ impl Capture {
     /// The bytes are not a capture (`H001`), or have a link type that cannot become Ethernet frames (`H002`).
     pub fn parse(bytes: Vec<u8>) -> Result<Self> {
         Self::start(Box::new(io::Cursor::new(bytes)))
+    }
+
+    /// Bytes of the file that were used so far.
+    pub fn position(&self) -> u64 {
+        self.source.offset()
     }
 
     /// Reads the file header, which says which format follows.

@@ -29,19 +29,21 @@ pub fn replay(
         if let Some(direction) = direction {
             frame.assume_direction(direction);
         }
-        let frame = as_socket_frame(&frame);
-        stats.count(&frame, filter.run(&frame));
+        let frame = SocketFrame::from(&frame);
+        stats.count(program.kind(), &frame, filter.run(&frame));
     }
     Ok(stats)
 }
 
-fn as_socket_frame(frame: &Frame) -> SocketFrame<'_> {
-    SocketFrame {
-        data: &frame.data,
-        original_len: frame.original_len,
-        packet_kind: frame.packet_kind,
-        protocol: frame.protocol,
-        interface: frame.interface.unwrap_or(LOOPBACK),
-        vlan: frame.vlan,
+impl<'a> From<&'a Frame> for SocketFrame<'a> {
+    fn from(frame: &'a Frame) -> Self {
+        Self {
+            data: &frame.data,
+            original_len: frame.original_len,
+            packet_kind: frame.packet_kind,
+            protocol: frame.protocol,
+            interface: frame.interface.unwrap_or(LOOPBACK),
+            vlan: frame.vlan,
+        }
     }
 }

@@ -1,6 +1,6 @@
-//! A socket filter on a live interface: a thread that runs the program on every frame the interface sees.
+//! A program on a live interface: a thread that runs it on every frame that comes by its hook.
 //!
-//! The vm observes. The verdict is counted; the frame goes its way whatever the program says.
+//! The vm observes. The verdict is counted; the frame goes its way whatever the program says, and what the program changes is a copy.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,17 +10,18 @@ use std::thread::JoinHandle;
 use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
 use twinbpf_object::{Code, Diagnosis, Error, Result};
 
-use super::{SocketFilter, SocketFrame, SocketStats};
+use super::packets::{PacketHook, PacketProgram};
+use super::socket::{SocketFrame, SocketStats};
 use crate::live::PacketSocket;
 use crate::presence::Presence;
 use crate::program::VmProgram;
 use crate::vm::Vm;
 use crate::worker::{AbortHandle, PACKET_BYTES};
 
-/// A socket filter at work on an interface. Dropping it ends the work.
+/// A program that observes an interface. Dropping it ends that.
 #[derive(Debug)]
 #[must_use = "dropping a link detaches the program"]
-pub struct VmSocketLink {
+pub struct VmLink {
     shared: Arc<Shared>,
     abort: AbortHandle,
     thread: Option<JoinHandle<()>>,
@@ -49,13 +50,13 @@ struct State {
     is_over: bool,
 }
 
-/// Runs a program on every frame of an interface until the link is dropped.
+/// Runs a program on every frame of an interface that comes by the hook, until the link is dropped.
 ///
 /// # Errors
 ///
-/// If the program is not a socket filter, the interface does not exist, or a packet socket may not be opened.
-pub fn attach(vm: &Vm, program: &VmProgram, interface: &str) -> Result<VmSocketLink> {
-    let filter = SocketFilter::new(vm, program)?;
+/// If the program does not go there, the interface does not exist, or a packet socket may not be opened.
+pub fn attach(vm: &Vm, program: &VmProgram, hook: PacketHook, interface: &str) -> Result<VmLink> {
+    let observed = PacketProgram::new(vm, program, hook)?;
     let socket = PacketSocket::open(interface)?;
     let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
         .map_err(|errno| host_error("eventfd", errno))?;
@@ -65,15 +66,15 @@ pub fn attach(vm: &Vm, program: &VmProgram, interface: &str) -> Result<VmSocketL
         stop: AtomicBool::new(false),
         wake,
     });
-    let abort = filter.abort_handle();
+    let abort = observed.abort_handle();
     let observer = Observer {
         shared: Arc::clone(&shared),
-        filter,
+        program: observed,
         socket,
         buffer: vec![0; PACKET_BYTES as usize],
     };
     let thread = std::thread::Builder::new()
-        .name("twinbpf-socket".to_owned())
+        .name("twinbpf-packets".to_owned())
         .spawn(move || observer.observe())
         .map_err(|error| {
             Error::from(Diagnosis::new(
@@ -81,7 +82,7 @@ pub fn attach(vm: &Vm, program: &VmProgram, interface: &str) -> Result<VmSocketL
                 format!("a thread could not be started: {error}"),
             ))
         })?;
-    Ok(VmSocketLink {
+    Ok(VmLink {
         shared,
         abort,
         thread: Some(thread),
@@ -90,7 +91,7 @@ pub fn attach(vm: &Vm, program: &VmProgram, interface: &str) -> Result<VmSocketL
     })
 }
 
-impl VmSocketLink {
+impl VmLink {
     /// Waits until the program has been run on every frame that arrived before the call.
     ///
     /// # Errors
@@ -124,7 +125,7 @@ impl VmSocketLink {
     }
 }
 
-impl Drop for VmSocketLink {
+impl Drop for VmLink {
     fn drop(&mut self) {
         self.shared.stop.store(true, Ordering::Relaxed);
         self.abort.abort();
@@ -151,7 +152,7 @@ impl Shared {
 /// The thread's side.
 struct Observer {
     shared: Arc<Shared>,
-    filter: SocketFilter,
+    program: PacketProgram,
     socket: PacketSocket,
     buffer: Vec<u8>,
 }
@@ -204,8 +205,12 @@ impl Observer {
                 interface: received.interface,
                 vlan: received.vlan,
             };
-            let verdict = self.filter.run(&frame);
-            self.shared.state().stats.count(&frame, verdict);
+            let direction = frame.packet_kind.direction();
+            if self.program.hook().sees(Some(direction), frame.protocol) {
+                let answer = self.program.run(&frame);
+                let mut state = self.shared.state();
+                state.stats.count(self.program.kind(), &frame, answer);
+            }
         }
         Ok(())
     }
