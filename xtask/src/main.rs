@@ -26,6 +26,8 @@ usage: cargo xtask TASK
                                        kernels in QEMU: exit 1 if one fails; skipped, saying so, without QEMU;
                                        with --record, what passed goes into docs/HOOKS.md
   guests --objects FOLDER              `twinbpf check` for every object of FOLDER there
+  guests --tools FOLDER                attach opensnoop, execsnoop, tcpconnect and biolatency, objects of bcc's libbpf-tools that
+                                       were built in FOLDER, do what they watch for, and read it back
   seen               run the tests of hooks on this kernel, and say in docs/HOOKS.md on which kernels they passed
   seen --check       compare it with docs/hooks-seen.txt: exit 1 if it differs
   conformance [--json] FOLDER          load each program of the kernel's selftests, built in FOLDER, and compare verdict

@@ -53,7 +53,9 @@ pub(super) fn build(root: &Path, cache: &Path) -> Result<Vec<Binary>, String> {
         built.extend(executables(tests)?);
     }
     let mut programs = cargo(root, "build");
-    programs.args(["-p", "guest-init", "-p", "twinbpf-cli", "--bins"]);
+    let packages = ["guest-init", "guest-tools", "twinbpf-cli"];
+    programs.arg("--bins");
+    programs.args(packages.iter().flat_map(|package| ["-p", package]));
     built.extend(executables(programs)?);
     for binary in &mut built {
         binary.stripped = cache.join(binary.name.replace(':', "_"));

@@ -26,6 +26,8 @@ const MODULES: &[&str] = &[
     "sch_ingress",
     "cls_bpf",
     "cls_u32",
+    "configfs",
+    "null_blk",
 ];
 
 /// The kernels on offer, the newest of each series, oldest first; those in the cache if apt knows none. With `series`, only

@@ -40,6 +40,8 @@ pub(crate) struct Options<'a> {
     pub(crate) is_recorded: bool,
     /// Objects for `twinbpf check` instead of tests.
     pub(crate) objects: Option<&'a Path>,
+    /// Objects of known tracing tools, which are put to use, instead of tests.
+    pub(crate) tools: Option<&'a Path>,
     /// Everything that was read from the consoles goes here.
     pub(crate) console: Option<&'a Path>,
 }
@@ -57,11 +59,18 @@ impl<'a> Options<'a> {
                 "--tests" => options.tests = Some(value),
                 "--record" => options.is_recorded = value == "yes",
                 "--objects" => options.objects = Some(Path::new(value)),
+                "--tools" => options.tools = Some(Path::new(value)),
                 "--console" => options.console = Some(Path::new(value)),
                 _ => return None,
             }
         }
         Some(options)
+    }
+}
+
+impl Options<'_> {
+    fn wants_tests(&self) -> bool {
+        self.objects.is_none() && self.tools.is_none()
     }
 }
 
@@ -112,6 +121,9 @@ pub(crate) fn run(options: &Options<'_>) -> Result<String, String> {
             crate::seen::record(&kernel.series, lines)?;
         }
         outcome.add(&kernel.series, &console, start.elapsed());
+        if options.tools.is_some() {
+            outcome.show(&kernel.series, &console);
+        }
     }
     outcome.conclude()
 }
@@ -153,10 +165,11 @@ fn assemble(
     for binary in built {
         if binary.name == "guest-init::guest-init" {
             add(&mut archive, &binary.stripped, "/init")?;
+        } else if binary.name == "guest-tools::guest-tools" {
+            add(&mut archive, &binary.stripped, "/bin/guest-tools")?;
         } else if !binary.is_test {
             add(&mut archive, &binary.stripped, "/bin/twinbpf")?;
-        } else if options.objects.is_none() && options.tests.is_none_or(|name| name == binary.name)
-        {
+        } else if options.wants_tests() && options.tests.is_none_or(|name| name == binary.name) {
             let program = binary.file.to_string_lossy();
             add(&mut archive, &binary.stripped, &program)?;
             let filter = options
@@ -170,9 +183,10 @@ fn assemble(
             ));
         }
     }
-    match options.objects {
-        Some(folder) => plan_checks(&mut archive, &mut plan, folder)?,
-        None => {
+    match (options.objects, options.tools) {
+        (Some(folder), _) => plan_checks(&mut archive, &mut plan, folder)?,
+        (None, Some(folder)) => plan_tools(&mut archive, &mut plan, folder)?,
+        (None, None) => {
             for folder in ["testdata", "examples", "crates/twinbpf/examples"] {
                 add_folder(&mut archive, &root.join(folder))?;
             }
@@ -206,6 +220,28 @@ fn plan_checks(archive: &mut Archive, plan: &mut String, folder: &Path) -> Resul
         add(archive, &file, &format!("/objects/{name}"))?;
         plan.push_str(&format!(
             "run\t{name}\t/objects\t/bin/twinbpf\tcheck\t--engine\tkernel\t{name}\n"
+        ));
+    }
+    Ok(())
+}
+
+/// The tools that `guest-tools` has the user side of; their objects are called so, with something before it or behind.
+const TOOLS: [&str; 4] = ["opensnoop", "execsnoop", "tcpconnect", "biolatency"];
+
+fn plan_tools(archive: &mut Archive, plan: &mut String, folder: &Path) -> Result<(), String> {
+    let files = files_of(folder)?;
+    for tool in TOOLS {
+        let is_its = |file: &&PathBuf| {
+            let name = file.file_name().unwrap_or_default().to_string_lossy();
+            name.contains(tool) && name.ends_with(".o")
+        };
+        let file = files
+            .iter()
+            .find(is_its)
+            .ok_or_else(|| format!("{}: there is no object of {tool}", folder.display()))?;
+        add(archive, file, &format!("/objects/{tool}.o"))?;
+        plan.push_str(&format!(
+            "run\t{tool}\t/\t/bin/guest-tools\t{tool}\t/objects/{tool}.o\n"
         ));
     }
     Ok(())

@@ -9,7 +9,12 @@ use super::machine::{Console, Ran};
 pub(super) struct Outcome {
     rows: Vec<[String; 6]>,
     failures: Vec<String>,
+    /// Words of programs that are no tests.
+    shown: Vec<String>,
 }
+
+/// So many lines of a program are shown.
+const SHOWN: usize = 3;
 
 const HEAD: [&str; 6] = [
     "kernel", "program", "passed", "failed", "ignored", "seconds",
@@ -60,9 +65,22 @@ impl Outcome {
         }
     }
 
+    /// Keeps the last lines of every program, for those whose lines are what they are for.
+    pub(super) fn show(&mut self, series: &str, console: &Console) {
+        for ran in &console.ran {
+            let skipped = ran.lines.len().saturating_sub(SHOWN);
+            let lines = ran.lines.iter().skip(skipped);
+            self.shown
+                .extend(lines.map(|line| format!("{series}  {}: {line}", ran.name)));
+        }
+    }
+
     /// The rows, as an error if something failed.
     pub(super) fn conclude(self) -> Result<String, String> {
         let mut text = table(&self.rows);
+        for line in &self.shown {
+            text.push_str(&format!("{line}\n"));
+        }
         if self.failures.is_empty() {
             return Ok(text);
         }
