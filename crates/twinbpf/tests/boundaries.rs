@@ -1,5 +1,6 @@
 //! Every form of every instruction that computes, moves, compares or touches memory, with operands at the edges of every width: at
-//! least 1,000 runs each, on the interpreters, the compiled code and the kernel, which must agree in every bit.
+//! least 1,000 runs each, on the interpreters, the compiled code and the kernel, which must agree in every bit. Then random programs of
+//! all these forms.
 //!
 //! ```text
 //! packet   16: first  24: second  ──> r2, r3, 8 bytes of stack ──> the instruction ──> 32: r0  40: r2  48: r3  56: stack
@@ -264,6 +265,15 @@ fn forms() -> Vec<Form> {
 
 /// The program around an instruction.
 fn program(form: &Form, tried: Insn) -> LinkedProgram {
+    let mut middle = vec![tried];
+    if form.jumps {
+        middle.push(insn(0xb7, 0, 0, 0, 0x5eed));
+    }
+    around(&middle)
+}
+
+/// The program around some instructions.
+fn around(middle: &[Insn]) -> LinkedProgram {
     let load = |dst, base, offset| insn(0x79, dst, base, offset, 0);
     let store = |base, offset, src| insn(0x7b, base, src, offset, 0);
     let mut body = vec![
@@ -272,11 +282,8 @@ fn program(form: &Form, tried: Insn) -> LinkedProgram {
         // What a compare-and-exchange compares with: now and then what is there.
         insn(0xbf, 0, 2, 0, 0),
         store(10, -8, 3),
-        tried,
     ];
-    if form.jumps {
-        body.push(insn(0xb7, 0, 0, 0, 0x5eed));
-    }
+    body.extend(middle);
     body.extend([store(7, 32, 0), store(7, 40, 2), store(7, 48, 3)]);
     body.extend([load(4, 10, -8), store(7, 56, 4)]);
     let mut insns = vec![
@@ -394,6 +401,107 @@ fn try_all(kernel: Option<&Engine>, forms: Vec<Form>) {
     }
 }
 
+/// A sequence of numbers that a seed decides.
+struct Numbers(u64);
+
+impl Numbers {
+    fn next(&mut self) -> u64 {
+        // xorshift64*
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
+    }
+
+    fn pick<T: Copy>(&mut self, from: &[T]) -> T {
+        let count = u64::try_from(from.len()).unwrap();
+        from[usize::try_from(self.next() % count).unwrap()]
+    }
+}
+
+/// Up to 24 instructions of any form, on any of the registers in use; jumps go over one of them.
+fn random_middle(numbers: &mut Numbers, pool: &[Vec<Insn>]) -> Vec<Insn> {
+    const IN_USE: [u8; 3] = [0, 2, 3];
+    let len = 1 + numbers.next() % 24;
+    let mut middle = Vec::new();
+    for _ in 0..len {
+        let form = usize::try_from(numbers.next()).unwrap() % pool.len();
+        let mut chosen = numbers.pick(&pool[form]);
+        // Not the stack, and not what is no register.
+        if chosen.dst == 2 {
+            chosen.dst = numbers.pick(&IN_USE);
+        }
+        if matches!(chosen.src, 2 | 3) {
+            chosen.src = numbers.pick(&IN_USE);
+        }
+        middle.push(chosen);
+    }
+    // The last one may jump, too.
+    middle.push(insn(0x07, 3, 0, 0, 1));
+    middle
+}
+
+/// Programs of one test run. A campaign asks for more, from another place:
+/// `TWINBPF_RANDOM=FIRST_SEED:PROGRAMS cargo test --release -p twinbpf --test boundaries random`.
+const PROGRAMS: u64 = 1000;
+
+fn seeds() -> std::ops::Range<u64> {
+    let Ok(wanted) = std::env::var("TWINBPF_RANDOM") else {
+        return 0..PROGRAMS;
+    };
+    let (first, count) = wanted.split_once(':').expect("FIRST_SEED:PROGRAMS");
+    let (first, count): (u64, u64) = (first.parse().unwrap(), count.parse().unwrap());
+    assert!(
+        count >= PROGRAMS,
+        "a campaign has at least {PROGRAMS} programs"
+    );
+    first..first + count
+}
+
+/// Random programs of all these forms, each on some packets, on the kernel and on all executors.
+fn random_programs_agree() {
+    let engine = Engine::kernel().unwrap();
+    // Forms that this kernel may not know would have whole programs refused.
+    let known = |form: &Form| {
+        let tried = program(form, form.insns[0]);
+        !form.is_recent || by_the_kernel(&engine, form, &tried).is_some()
+    };
+    let pool: Vec<Vec<Insn>> = forms()
+        .into_iter()
+        .filter(known)
+        .map(|form| form.insns)
+        .collect();
+    let vms = vms();
+    let form = Form::new("a random program", Vec::new());
+    for seed in seeds() {
+        let mut numbers = Numbers(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
+        let linked = around(&random_middle(&mut numbers, &pool));
+        let native = by_the_kernel(&engine, &form, &linked).unwrap();
+        let mut runners: Vec<TestRunner> = vms
+            .iter()
+            .map(|vm| TestRunner::new(vm, &vm.load_program(&linked, &[]).unwrap()).unwrap())
+            .collect();
+        for _ in 0..3 {
+            let random = numbers.next();
+            let second = [random, numbers.pick(&EDGES)][usize::from(random & 1 == 1)];
+            let packet = packet(&form, numbers.pick(&EDGES), second);
+            let input = TestInput {
+                data: &packet,
+                ..TestInput::default()
+            };
+            let expected = native.test_run(&input).unwrap().data;
+            for runner in &mut runners {
+                let answer = runner.run(&input).unwrap().data;
+                assert_eq!(
+                    answer, expected,
+                    "vm (left) and kernel (right), seed {seed}: {:#?}",
+                    linked.insns
+                );
+            }
+        }
+    }
+}
+
 /// Whatever decodes is tried above, or is one of the few without operands.
 fn no_opcode_is_forgotten() {
     let tried: BTreeSet<u8> = forms()
@@ -450,5 +558,10 @@ fn main() -> ExitCode {
             move || try_all(Some(&Engine::kernel().unwrap()), group()),
         ));
     }
+    cases.push(Case::new(
+        "random_programs_agree",
+        &[Need::Kernel],
+        random_programs_agree,
+    ));
     twinbpf_trials::run(cases)
 }
