@@ -30,7 +30,8 @@ pub(crate) fn execute(
     match (run.executor, program.compiled()) {
         (Executor::Checked, _) => checked::interpret(run, program, start, arguments),
         (Executor::Jit, Some(compiled)) if start == 0 => {
-            compiled.run(run, values[0]).map(Returned::number)
+            let result = compiled.run(run, values[0]);
+            result.map(Returned::number).map_err(|ended| *ended)
         }
         _ => interpret(run, program, start, values).map(Returned::number),
     }

@@ -38,7 +38,7 @@ impl Compiled {
     }
 
     /// Cannot be called.
-    pub(crate) fn run(&self, _: &mut Run<'_>, _: u64) -> Result<u64, Ended> {
+    pub(crate) fn run(&self, _: &mut Run<'_>, _: u64) -> Result<u64, Box<Ended>> {
         match *self {}
     }
 }

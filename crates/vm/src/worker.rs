@@ -167,7 +167,11 @@ impl Worker {
         if context_len > CONTEXT_BYTES {
             return Err(too_long(len));
         }
-        Ok(self.execute(program, (&BYTES, context_len), None)?.value)
+        let what = (&BYTES, context_len);
+        match self.execute_times(program, what, &mut None, 1) {
+            Ok((value, _)) => Ok(value),
+            Err(fault) => Err(Error::from(*fault)),
+        }
     }
 
     /// Runs a program whose context and packet a hook has laid out.
@@ -176,9 +180,12 @@ impl Worker {
         &mut self,
         program: &VmProgram,
         context: (&'static ContextLayout, u32),
-        packet: Option<Packet>,
+        mut packet: Option<Packet>,
     ) -> std::result::Result<Outcome, Fault> {
-        Ok(self.execute_times(program, context, packet, 1)?.0)
+        match self.execute_times(program, context, &mut packet, 1) {
+            Ok((value, _)) => Ok(Outcome { value, packet }),
+            Err(fault) => Err(*fault),
+        }
     }
 
     /// Runs a program some times in a row, each time on what the time before left, and at least once. It stops early where timers have to
@@ -187,27 +194,33 @@ impl Worker {
         &mut self,
         program: &VmProgram,
         context: (&'static ContextLayout, u32),
-        packet: Option<Packet>,
+        mut packet: Option<Packet>,
         times: u32,
     ) -> std::result::Result<(Outcome, u32), Fault> {
         // Memory that others give up waits until we are back.
-        self.execute_times(program, context, packet, times.min(MOST_IN_A_ROW))
+        match self.execute_times(program, context, &mut packet, times.min(MOST_IN_A_ROW)) {
+            Ok((value, done)) => Ok((Outcome { value, packet }, done)),
+            Err(fault) => Err(*fault),
+        }
     }
 
+    /// The value and how many runs there were; the packet is then as the program left it.
+    ///
+    /// What is boxed is rare, and would be moved from place to place at every run.
     #[inline(always)]
     fn execute_times(
         &mut self,
         program: &VmProgram,
         (layout, context_len): (&'static ContextLayout, u32),
-        packet: Option<Packet>,
+        packet: &mut Option<Packet>,
         times: u32,
-    ) -> std::result::Result<(Outcome, u32), Fault> {
+    ) -> std::result::Result<(u64, u32), Box<Fault>> {
         let program: &Program = &program.0;
         // INVARIANT: only programs of this vm run on its workers. What their maps give up is buried in the vm's window, where
         // this run is announced.
         if !program.is_of(&self.vm.handles) {
             let kind = FaultKind::Unsupported("a program of another vm");
-            return Err(self.fault(program, (0, kind)));
+            return Err(Box::new(self.fault(program, (0, kind))));
         }
         let is_outermost = self.vm.window.enter(&self.runner);
         let mut run = Run {
@@ -226,7 +239,7 @@ impl Worker {
                 layout,
                 data_fields: self.data_fields,
             },
-            packet,
+            packet: *packet,
         };
         let mut done = 0;
         let result = loop {
@@ -236,8 +249,8 @@ impl Worker {
                 (Executor::Jit, Some(compiled)) => {
                     let context = u64::from(run.context.address);
                     match compiled.run(&mut run, context) {
-                        Err((_, FaultKind::Thrown { cookie })) => catch(&mut run, program, cookie),
-                        ended => ended,
+                        Err(ended) => catch(&mut run, program, ended),
+                        value => value,
                     }
                 }
                 _ => interpret(&mut run, program, (context_len, layout.name)),
@@ -250,7 +263,7 @@ impl Worker {
             }
             run.come_back(program);
         };
-        let packet = run.packet;
+        *packet = run.packet;
         if is_outermost {
             self.runner.leave();
             if self.vm.timers.first_due_ns().is_some() {
@@ -258,8 +271,8 @@ impl Worker {
             }
         }
         match result {
-            Ok(value) => Ok((Outcome { value, packet }, done)),
-            Err(ended) => Err(self.fault_in(program, ended)),
+            Ok(value) => Ok((value, done)),
+            Err(ended) => Err(Box::new(self.fault_in(program, *ended))),
         }
     }
 
@@ -357,13 +370,20 @@ impl Worker {
     }
 }
 
-/// What a compiled program that threw an exception answers.
+/// What a compiled program answers that ended abnormally: if it threw an exception, its handler does.
 #[cold]
-fn catch(run: &mut Run<'_>, program: &Program, cookie: u64) -> std::result::Result<u64, Ended> {
+fn catch(
+    run: &mut Run<'_>,
+    program: &Program,
+    ended: Box<Ended>,
+) -> std::result::Result<u64, Box<Ended>> {
+    let FaultKind::Thrown { cookie } = ended.1 else {
+        return Err(ended);
+    };
     run.set_depth(0);
     let caught = catch_unwind(AssertUnwindSafe(|| caught_outside(run, program, cookie)));
     let caught = caught.unwrap_or(Err((0, FaultKind::Panicked)));
-    caught.map(|returned| returned.value)
+    caught.map(|returned| returned.value).map_err(Box::new)
 }
 
 /// Runs a program on one of the interpreters.
@@ -372,7 +392,7 @@ fn interpret(
     run: &mut Run<'_>,
     program: &Program,
     (context_len, context_name): (u32, &'static str),
-) -> std::result::Result<u64, Ended> {
+) -> std::result::Result<u64, Box<Ended>> {
     let mut arguments = [Returned::NOTHING; 5];
     arguments[0] = Returned::object(run.context.address, context_len, context_name);
     // A helper that panics must not take the host down. What it did up to then stays, which is what a fault does too.
@@ -382,7 +402,7 @@ fn interpret(
         caught(run, program, ended)
     }));
     let ended = ended.unwrap_or(Err((0, FaultKind::Panicked)));
-    ended.map(|returned| returned.value)
+    ended.map(|returned| returned.value).map_err(Box::new)
 }
 
 impl Drop for Worker {

@@ -83,9 +83,9 @@ impl Compiled {
     ///
     /// # Errors
     ///
-    /// The instruction and the reason of an abnormal end.
+    /// The instruction and the reason of an abnormal end; boxed, so that the answer of a good one fits into registers.
     #[inline(always)]
-    pub(crate) fn run(&self, run: &mut Run<'_>, context: u64) -> Result<u64, Ended> {
+    pub(crate) fn run(&self, run: &mut Run<'_>, context: u64) -> Result<u64, Box<Ended>> {
         self.0.enter(run, context)
     }
 }

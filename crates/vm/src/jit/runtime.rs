@@ -68,14 +68,14 @@ impl CompiledCode {
 
     /// Runs the code.
     #[inline(always)]
-    pub(super) fn enter(&self, run: &mut Run<'_>, context: u64) -> Result<u64, Ended> {
+    pub(super) fn enter(&self, run: &mut Run<'_>, context: u64) -> Result<u64, Box<Ended>> {
         enter(self.entry, run, context)
     }
 }
 
 /// Runs code of the emitter; only [`CompiledCode`] calls it, with the entry of such code.
 #[inline(always)]
-fn enter(entry: NonNull<u8>, run: &mut Run<'_>, context: u64) -> Result<u64, Ended> {
+fn enter(entry: NonNull<u8>, run: &mut Run<'_>, context: u64) -> Result<u64, Box<Ended>> {
     let (frame, depth) = (run.stack_top(run.depth()), run.machine.depth);
     let address = std::ptr::from_mut(run).cast();
     // What is further out may be compiled code that called back.
@@ -96,9 +96,15 @@ fn enter(entry: NonNull<u8>, run: &mut Run<'_>, context: u64) -> Result<u64, End
         return Ok(result);
     }
     run.machine.depth = depth;
+    Err(ended(run, target))
+}
+
+/// How compiled code ended abnormally.
+#[cold]
+fn ended(run: &mut Run<'_>, target: *mut Successor) -> Box<Ended> {
     let ended = (run.machine.fault_insn as usize, fault_kind(run));
     name_program(run, target, ended.0);
-    Err(ended)
+    Box::new(ended)
 }
 
 /// Notes in which program compiled code ended abnormally, if it went over to another one.
