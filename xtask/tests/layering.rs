@@ -231,6 +231,7 @@ const MODULES: &[(&str, &[Row])] = &[
                 ],
             ),
             ("test_run", &["program"]),
+            ("copier", &["btf", "map", "program", "test_run", "types"]),
         ],
     ),
     (
@@ -429,6 +430,7 @@ const MODULES: &[(&str, &[Row])] = &[
             ("engine", &["engine_kind", "raw_map"]),
             ("walk", &["map_error", "raw_map"]),
             ("batch", &["map_error", "raw_map", "walk"]),
+            ("dump", &["batch", "raw_map"]),
             ("keyless", &["map_error", "raw_map"]),
             ("map_info", &["batch", "map_error", "raw_map"]),
             ("sharing", &["engine", "map_info", "raw_map"]),

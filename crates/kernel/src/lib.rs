@@ -9,6 +9,7 @@
 mod attached;
 mod attr;
 mod btf;
+mod copier;
 mod device;
 mod externs;
 mod facts;
@@ -47,6 +48,7 @@ pub use attached::{
 #[doc(hidden)]
 pub use attr::{LAYOUTS, LINK_LAYOUTS, Layout};
 pub use btf::KernelBtf;
+pub use copier::MapCopier;
 pub use externs::configuration;
 pub use facts::KernelFacts;
 pub use filter::{FoundFilter, KernelFilter, abandoned_filters, filters};

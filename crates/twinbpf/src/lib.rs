@@ -44,6 +44,7 @@
 
 mod attach;
 mod batch;
+mod dump;
 mod engine;
 mod engine_kind;
 mod keyless;
@@ -70,6 +71,7 @@ mod variable;
 mod walk;
 
 pub use attach::{AttachReport, Attacher};
+pub use dump::Dump;
 pub use engine::Engine;
 pub use engine_kind::EngineKind;
 pub use layout::Layout;

@@ -8,7 +8,8 @@ use std::process::ExitCode;
 use twinbpf::abi::MapFlags;
 use twinbpf::spec::InnerMap;
 use twinbpf::{
-    Code, Engine, EngineKind, ErrorKind, LpmKey, Map, MapKind, MapSpec, PerCpu, RawMap, UpdateMode,
+    Code, Dump, Engine, EngineKind, ErrorKind, LpmKey, Map, MapKind, MapSpec, PerCpu, RawMap,
+    UpdateMode,
 };
 use twinbpf_trials::{Case, Need};
 
@@ -24,6 +25,7 @@ const BOTH: &[(&str, Body)] = &[
         many_entries_are_removed_at_once,
     ),
     ("every_kind_is_visited_whole", every_kind_is_visited_whole),
+    ("a_dump_has_all_entries_of_any_size", a_dump_has_all_entries),
     ("a_visit_can_break_off", a_visit_can_break_off),
     ("batches_survive_removals", batches_survive_removals),
     (
@@ -66,6 +68,11 @@ fn main() -> ExitCode {
         "a_map_is_found_by_its_number_and_by_its_descriptor::kernel",
         &[Need::Kernel],
         found_by_number_and_descriptor,
+    ));
+    cases.push(Case::new(
+        "a_map_that_grew_is_dumped_whole::kernel",
+        &[Need::Kernel, Need::Since(5, 14)],
+        a_map_that_grew_is_dumped_whole,
     ));
     cases.push(Case::new(
         "a_map_goes_to_another_process_over_a_socket::kernel",
@@ -182,6 +189,60 @@ fn a_visit_can_break_off(engine: &Engine) {
         })
         .unwrap();
     assert_eq!(count, 7);
+}
+
+fn a_dump_has_all_entries(engine: &Engine) {
+    let sizes = [(4, 8), (3, 13), (16, 1), (1, 100), (20, 2048)];
+    for (key_size, value_size) in sizes {
+        for kind in [MapKind::Hash, MapKind::LruHash, MapKind::PerCpuHash] {
+            let spec = MapSpec::new("dumped", kind, key_size, value_size, 200);
+            let map = engine.create_map(&spec).unwrap();
+            let mut expected = BTreeSet::new();
+            for number in 0..100_u8 {
+                let key = vec![number; map.key_len()];
+                let mut value = vec![0; map.value_len()];
+                value[0] = number;
+                map.update(&key, &value, UpdateMode::Any).unwrap();
+                expected.insert((key, value));
+            }
+            let mut dump = Dump::new(&map);
+            let may_copy = engine.kind() == EngineKind::Kernel && kind != MapKind::PerCpuHash;
+            assert!(may_copy || !dump.is_in_kernel());
+            // Twice, because the second one finds what the first one left.
+            for _ in 0..2 {
+                assert_eq!(dumped(&mut dump), expected, "{spec:?}");
+            }
+        }
+    }
+}
+
+fn dumped(dump: &mut Dump) -> BTreeSet<(Vec<u8>, Vec<u8>)> {
+    let mut found = BTreeSet::new();
+    dump.visit(|key, value| {
+        assert!(found.insert((key.to_vec(), value.to_vec())));
+        ControlFlow::Continue(())
+    })
+    .unwrap();
+    found
+}
+
+/// The kernel has copied it out itself; an output that is too small is replaced.
+fn a_map_that_grew_is_dumped_whole() {
+    let engine = Engine::kernel().unwrap();
+    let spec = MapSpec::new("grown", MapKind::Hash, 4, 8, 200_000);
+    let map = engine.create_map(&spec).unwrap();
+    let mut dump = Dump::new(&map);
+    assert!(dump.is_in_kernel());
+    assert!(dumped(&mut dump).is_empty());
+    let keys: Vec<u8> = (0..200_000_u32).flat_map(u32::to_ne_bytes).collect();
+    let values: Vec<u8> = (0..200_000_u64).flat_map(u64::to_ne_bytes).collect();
+    map.update_many(&keys, &values, UpdateMode::Any).unwrap();
+    let found = dumped(&mut dump);
+    assert!(dump.is_in_kernel());
+    assert_eq!(found.len(), 200_000);
+    for (key, value) in found {
+        assert_eq!(key, value[..4]);
+    }
 }
 
 fn batches_survive_removals(engine: &Engine) {

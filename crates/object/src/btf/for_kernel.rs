@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use super::image::Image;
 use super::older;
+use super::write::BtfBuilder;
 use crate::bytes::ByteOrder;
+use crate::diagnosis::Result;
 
 /// An object's types as the bytes that the kernel takes, complete as a linker would have left them.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,6 +20,17 @@ impl From<Image> for Upload {
 }
 
 impl Upload {
+    /// Types that were put together here, for functions of programs that no object has.
+    ///
+    /// # Errors
+    ///
+    /// As [`BtfBuilder::encode`].
+    pub fn of(types: &BtfBuilder) -> Result<Self> {
+        types
+            .encode(ByteOrder::HOST)
+            .map(|bytes| Self(Arc::new(bytes)))
+    }
+
     /// The bytes for a current kernel.
     pub fn bytes(&self) -> &[u8] {
         &self.0
