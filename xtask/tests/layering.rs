@@ -507,6 +507,7 @@ const MODULES: &[(&str, &[Row])] = &[
             ("doctor", &["exit", "output"]),
             ("attached", &["exit", "output", "table"]),
             ("cleanup", &["exit", "output", "table"]),
+            ("feature", &["btf_file", "exit", "output", "table"]),
             ("generate", &["btf_file", "exit", "object_file", "output"]),
             ("assembly", &["exit", "hex", "object_file", "output"]),
             (
@@ -564,6 +565,7 @@ const MODULES: &[(&str, &[Row])] = &[
                     "cleanup",
                     "doctor",
                     "explain",
+                    "feature",
                     "generate",
                     "inspect",
                     "map",

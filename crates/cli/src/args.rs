@@ -15,6 +15,7 @@ use crate::choice::{DirectionChoice, EngineChoice, HookChoice, TypeChoice, parse
 use crate::cleanup::CleanupArgs;
 use crate::doctor::DoctorArgs;
 use crate::explain::ExplainArgs;
+use crate::feature::FeatureArgs;
 use crate::generate::GenArgs;
 use crate::inspect::InspectArgs;
 use crate::link::LinkArgs;
@@ -62,6 +63,10 @@ pub(crate) enum Command {
     Explain(ExplainArgs),
     /// Say why this user can or cannot load BPF here, and what mends it; ends with 1 if something is bad
     Doctor(DoctorArgs),
+    /// Say which types of programs and maps and which helpers a kernel knows, and since which release there are such
+    ///
+    /// The kernel's own types name them. What it was built without it may name and still refuse; `doctor` tries.
+    Feature(FeatureArgs),
     /// Make files from objects
     Gen(GenArgs),
     /// Maps of the running system: print, change, compare, wait for their records
@@ -100,6 +105,7 @@ impl Command {
             Self::Check(args) => args.json,
             Self::Explain(args) => args.json,
             Self::Doctor(args) => args.json,
+            Self::Feature(args) => args.json,
             Self::Gen(args) => args.wants_json(),
             Self::Prog(args) => args.wants_json(),
             Self::Replay(args) => args.json,
@@ -119,6 +125,7 @@ impl Command {
             Self::Run(args) => args.log,
             Self::Inspect(_)
             | Self::Doctor(_)
+            | Self::Feature(_)
             | Self::Btf(_)
             | Self::Gen(_)
             | Self::Link(_)

@@ -15,6 +15,7 @@ mod doctor;
 mod error_document;
 mod exit;
 mod explain;
+mod feature;
 mod generate;
 mod hex;
 mod inspect;
@@ -61,6 +62,7 @@ fn main() -> ExitCode {
         Command::Cgroup(args) => attached::cgroup(args, &output),
         Command::Perf(_) => attached::perf(&output),
         Command::Cleanup(args) => cleanup::cleanup(args, &output),
+        Command::Feature(args) => feature::feature(args, &output),
         Command::Link(args) => link::link(args, &output),
         Command::Asm(args) => assembly::asm(args, &output),
         Command::Disasm(args) => assembly::disasm(args, &output),

@@ -17,6 +17,7 @@ mod diagnoses;
 mod endings;
 mod errors;
 mod explanations;
+mod features;
 mod generation;
 mod inspection;
 mod links;
@@ -47,6 +48,7 @@ fn main() -> ExitCode {
     let mut cases = checks::cases();
     cases.extend(attached::cases());
     cases.extend(cleanup::cases());
+    cases.extend(features::cases());
     cases.extend(counts::cases());
     cases.extend(diagnoses::cases());
     cases.extend(endings::cases());
