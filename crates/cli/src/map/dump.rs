@@ -7,6 +7,7 @@ use twinbpf::{Code, Diagnosis, MapKind, Result};
 
 use super::DumpArgs;
 use super::entry::{Entries, bytes};
+use super::progress::Progress;
 use super::words::Words;
 use crate::exit::Exit;
 use crate::output::{Failure, Output};
@@ -44,7 +45,9 @@ pub(super) fn dump(args: &DumpArgs, output: &Output) -> Result<Exit, Failure> {
             MapKind::Array | MapKind::PerCpuArray
         );
     let (mut shown, mut zeros, mut failure) = (0_u64, 0_u64, None);
+    let mut progress = Progress::start(entries.map.spec());
     entries.map.visit(|key, value| {
+        progress.step();
         if leaves_out && value.iter().all(|byte| *byte == 0) {
             zeros += 1;
             return ControlFlow::Continue(());
@@ -59,6 +62,7 @@ pub(super) fn dump(args: &DumpArgs, output: &Output) -> Result<Exit, Failure> {
             }
         }
     })?;
+    drop(progress);
     if let Some(failure) = failure {
         return Err(failure);
     }
@@ -74,7 +78,9 @@ pub(super) fn dump(args: &DumpArgs, output: &Output) -> Result<Exit, Failure> {
 fn documents(entries: &Entries, output: &Output) -> Result<Exit, Failure> {
     let (mut lines, mut count) = (String::from("["), 0_u64);
     let mut failure = None;
+    let mut progress = Progress::start(entries.map.spec());
     entries.map.visit(|key, value| {
+        progress.step();
         if count > 0 {
             lines.push(',');
         }

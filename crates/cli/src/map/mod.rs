@@ -8,6 +8,7 @@ mod change;
 mod dump;
 mod entry;
 mod events;
+mod progress;
 mod show;
 mod snapshot;
 mod watch;

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use twinbpf::{Code, Diagnosis, Error, RawMap, Result, UpdateMode};
 
 use super::entry::Entries;
+use super::progress::Progress;
 use super::words::{Words, usage};
 use super::{RestoreArgs, SnapshotArgs};
 use crate::exit::Exit;
@@ -37,7 +38,9 @@ struct Difference {
 impl Snapshot {
     fn of(map: &RawMap) -> Result<Self> {
         let mut entries = BTreeMap::new();
+        let mut progress = Progress::start(map.spec());
         map.visit(|key, value| {
+            progress.step();
             entries.insert(hex(key), hex(value));
             ControlFlow::Continue(())
         })?;
