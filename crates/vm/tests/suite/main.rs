@@ -5,6 +5,7 @@ mod calls;
 mod core;
 mod fixtures;
 mod held;
+mod known_bugs;
 mod maps;
 mod plugin;
 mod random;
