@@ -466,9 +466,17 @@ fn random_programs_agree() {
         let tried = program(form, form.insns[0]);
         !form.is_recent || by_the_kernel(&engine, form, &tried).is_some()
     };
+    // KERNEL: 6.18's verifier takes a jump that depends on what an atomic fetched from the stack for decided by a range of another
+    // path, and removes the other branch: seed 1,035,186 with these forms. What they compute is compared above.
+    let fetches = |form: &Form| {
+        let first = form.insns[0];
+        let is_atomic =
+            first.opcode & (opcode::CLASS | opcode::MODE) == opcode::STX | opcode::ATOMIC;
+        is_atomic && first.imm & opcode::FETCH != 0
+    };
     let pool: Vec<Vec<Insn>> = forms()
         .into_iter()
-        .filter(known)
+        .filter(|form| known(form) && !fetches(form))
         .map(|form| form.insns)
         .collect();
     let vms = vms();
