@@ -4,12 +4,13 @@
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 use std::process::ExitCode;
+use std::time::{Duration, Instant};
 
 use twinbpf::abi::MapFlags;
 use twinbpf::spec::InnerMap;
 use twinbpf::{
-    Code, Dump, Engine, EngineKind, ErrorKind, LpmKey, Map, MapKind, MapSpec, PerCpu, RawMap,
-    UpdateMode,
+    Code, Dump, Engine, EngineKind, ErrorKind, LpmKey, Map, MapKind, MapSpec, PerCpu, PerfBuffer,
+    RawMap, RawRing, UpdateMode, WhenFull,
 };
 use twinbpf_trials::{Case, Need};
 
@@ -73,6 +74,11 @@ fn main() -> ExitCode {
         "a_map_that_grew_is_dumped_whole::kernel",
         &[Need::Kernel, Need::Since(5, 14)],
         a_map_that_grew_is_dumped_whole,
+    ));
+    cases.push(Case::new(
+        "a_map_is_gone_with_its_last_handle_and_reader::kernel",
+        &[Need::Kernel],
+        gone_with_the_last_handle,
     ));
     cases.push(Case::new(
         "a_map_goes_to_another_process_over_a_socket::kernel",
@@ -242,6 +248,36 @@ fn a_map_that_grew_is_dumped_whole() {
     assert_eq!(found.len(), 200_000);
     for (key, value) in found {
         assert_eq!(key, value[..4]);
+    }
+}
+
+/// The kernel keeps a map for every descriptor and every mapping of it, so one that it cannot find has none left.
+fn gone_with_the_last_handle() {
+    let engine = Engine::kernel().unwrap();
+    let hash = raw(&engine, MapKind::Hash, (4, 8), 64);
+    let ring = raw(&engine, MapKind::RingBuf, (0, 0), 4096);
+    let events = raw(&engine, MapKind::PerfEventArray, (4, 4), 64);
+    let id = |map: &RawMap| map.info().unwrap().id.unwrap();
+    let ids = [id(&hash), id(&ring), id(&events)];
+    let mut dump = Dump::new(&hash);
+    dumped(&mut dump);
+    let clone = hash.clone();
+    let mut reader = RawRing::open(&ring).unwrap();
+    reader.drain(|_| ControlFlow::Continue(())).unwrap();
+    let buffer = PerfBuffer::open(&events, 1, WhenFull::LoseNewest).unwrap();
+    drop((hash, ring, events));
+    for id in ids {
+        assert!(engine.map_by_id(id).unwrap().is_some());
+    }
+    drop((dump, clone, reader, buffer));
+    // A descriptor that another case just handed to a new process may live for a moment longer.
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while ids
+        .iter()
+        .any(|id| engine.map_by_id(*id).unwrap().is_some())
+    {
+        assert!(Instant::now() < deadline, "a map of {ids:?} is still there");
+        std::thread::yield_now();
     }
 }
 
