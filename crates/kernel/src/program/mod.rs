@@ -11,6 +11,7 @@
 //! the source line. What the words mean is not decided here; the crate `verify` knows.
 
 mod holes;
+mod older;
 mod present;
 mod records;
 mod refusal;
@@ -232,7 +233,8 @@ fn load(
     let kind = program.kind.ok_or_else(|| program.type_missing())?;
     let point = target::attach_point(program, kind, context, types)?;
     let mut filled = holes::fill_holes(program, context.maps)?;
-    let code = std::mem::take(&mut filled.code);
+    let mut code = std::mem::take(&mut filled.code);
+    older::adapt(&mut code);
     let mut request = Request::new(program, kind, code, context)?;
     request.parts.descriptors = filled.descriptors();
     request.attributes.attach_btf_id = point.type_id;
