@@ -329,11 +329,13 @@ fn call_back(
 ) -> u64 {
     // SAFETY: compiled code passes on the pointer that `enter` gave it, to the state in the run that it noted there. Nothing
     // else uses that state while compiled code runs, and that is here, not there.
-    let run = unsafe { &*machine }.run.load(Ordering::Relaxed);
+    let state = unsafe { &*machine };
+    let run = state.run.load(Ordering::Relaxed);
+    // Read here rather than through the run, which would have to be read first.
+    let target = state.target.load(Ordering::Relaxed);
     // SAFETY: `enter` made it of the `&mut Run` that it holds and does not use while compiled code runs. The lifetime is that
     // of the borrow, which is alive.
     let run = unsafe { &mut *run.cast::<Run<'_>>() };
-    let target = run.machine.target.load(Ordering::Relaxed);
     if target.cast_const() != run.target.map_or(std::ptr::null(), std::ptr::from_ref) {
         follow(run, target);
     }
