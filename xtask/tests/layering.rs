@@ -109,6 +109,7 @@ const MODULES: &[(&str, &[Row])] = &[
             ("host", &[]),
             ("externs", &["host"]),
             ("privilege", &["host"]),
+            ("prints", &["host", "privilege"]),
             ("facts", &["host", "privilege"]),
             ("sys", &["attr"]),
             ("fd_info", &[]),

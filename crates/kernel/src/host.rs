@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, Read};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
@@ -228,6 +229,13 @@ fn parse_cpu_list(list: &str) -> Option<u32> {
         count = count.checked_add(last.checked_sub(first)?.checked_add(1)?)?;
     }
     Some(count)
+}
+
+/// Where the kernel shows its tracepoints.
+pub(crate) fn tracing_folder() -> Option<PathBuf> {
+    let candidates = ["/sys/kernel/tracing", "/sys/kernel/debug/tracing"];
+    let mut folders = candidates.into_iter().map(PathBuf::from);
+    folders.find(|folder| folder.join("events").is_dir())
 }
 
 #[cfg(test)]

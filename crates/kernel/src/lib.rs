@@ -29,6 +29,7 @@ mod netlink;
 mod perf_buffer;
 mod pin;
 mod present;
+mod prints;
 mod privilege;
 mod program;
 mod ring;
@@ -57,6 +58,7 @@ pub use listed_types::{TypesInfo, listed_types};
 pub use map::{KernelMap, KernelMapInfo, MapContext};
 pub use map_fd::{BatchCursor, BatchFound};
 pub use perf_buffer::{KernelPerfBuffer, PerfPass};
+pub use prints::{ProgramPrint, ProgramPrints};
 pub use program::{
     CodeLine, KernelProgram, KernelProgramInfo, LoadContext, MachineFunction, ProgramCode,
     RunCounting, program_by_id,

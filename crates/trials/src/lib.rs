@@ -186,8 +186,9 @@ impl Need {
                     .then(|| "needs root and cgroups of version 2".to_owned())
             }
             Self::Tracefs => {
-                let is_mounted = Path::new("/sys/kernel/tracing/events").is_dir();
-                (!is_mounted).then(|| "needs a tracefs at /sys/kernel/tracing".to_owned())
+                let places = ["/sys/kernel/tracing", "/sys/kernel/debug/tracing"];
+                let is_mounted = |place| Path::new(place).join("events").is_dir();
+                (!places.into_iter().any(is_mounted)).then(|| "needs a tracefs".to_owned())
             }
             Self::Kprobes => {
                 let has_kprobes = Path::new("/sys/bus/event_source/devices/kprobe").is_dir();

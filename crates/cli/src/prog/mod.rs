@@ -1,6 +1,7 @@
 //! `twinbpf prog`: single programs: run on packets, or those that are loaded in this kernel.
 
 mod dump;
+mod log;
 mod packets;
 mod report;
 mod show;
@@ -47,6 +48,8 @@ enum ProgCommand {
     Dump(dump::DumpArgs),
     /// Keep a loaded program when its holders end, under a name in a bpffs
     Pin(show::PinArgs),
+    /// Print what programs print (bpf_trace_printk), without taking it from other readers
+    Log(log::LogArgs),
     /// Count runs and their time for a while, of all programs
     Stats(show::StatsArgs),
 }
@@ -105,6 +108,7 @@ impl ProgArgs {
             ProgCommand::List(args) => args.json,
             ProgCommand::Show(args) => args.json,
             ProgCommand::Dump(args) => args.json,
+            ProgCommand::Log(args) => args.json,
             ProgCommand::Stats(args) => args.json,
             ProgCommand::Pin(_) => false,
         }
@@ -118,6 +122,7 @@ pub(crate) fn prog(args: &ProgArgs, output: &Output) -> Result<Exit, Failure> {
         ProgCommand::List(_) => show::list(output),
         ProgCommand::Show(args) => show::show(args, output),
         ProgCommand::Dump(args) => dump::dump(args, output),
+        ProgCommand::Log(args) => log::log(args, output),
         ProgCommand::Pin(args) => show::pin(args),
         ProgCommand::Stats(args) => show::stats(args, output),
     }

@@ -34,6 +34,11 @@ pub(crate) fn cases() -> Vec<Case> {
             a_link_is_given_another_program,
         ),
         Case::new(
+            "programs::what_programs_print_is_shown_and_nothing_is_left_behind",
+            &[Need::Kernel, Need::Tracefs],
+            what_programs_print_is_shown_and_nothing_is_left_behind,
+        ),
+        Case::new(
             "programs::what_is_not_there_is_not_found",
             &[Need::Kernel],
             what_is_not_there_is_not_found,
@@ -87,6 +92,36 @@ fn bpftool_says_the_same() {
         let shown = run(&["prog", "show", &id.to_string(), "--json"]).last_document();
         assert_eq!(shown["tag"], ours["tag"]);
     }
+}
+
+/// Others may print meanwhile: one line must be ours.
+fn what_programs_print_is_shown_and_nothing_is_left_behind() {
+    let workshop = Workshop::new(User::Myself);
+    workshop.put_fixture("globals_print.bpf.o");
+    let script = "./twinbpf prog log --json --for 20 >log.txt 2>talk.txt & \
+        log=$!; until grep -q listening talk.txt; do sleep 0.05; done; \
+        ./twinbpf prog run globals_print.bpf.o --engine kernel --data $(printf '%0120d' 0) >run.txt; \
+        until grep -q 'of socket' log.txt; do sleep 0.05; done; \
+        kill -INT $log; wait $log; echo $? $log >end.txt; ls -d /sys/kernel/*/instances/twinbpf-$log-* \
+        /sys/kernel/debug/tracing/instances/twinbpf-$log-* >left.txt 2>/dev/null";
+    let status = workshop
+        .as_user("/bin/sh".as_ref())
+        .args(["-c", script])
+        .status();
+    status.unwrap();
+    let text = |name| std::fs::read_to_string(workshop.path(name)).unwrap();
+    let lines = text("log.txt");
+    let ours = lines
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap())
+        .find(|print| print["text"] == "len 46 of socket")
+        .unwrap();
+    assert!(
+        ours["pid"].as_u64().unwrap() > 0 && ours["task"] == "twinbpf",
+        "{ours}"
+    );
+    assert!(text("end.txt").starts_with("0 "), "{}", text("end.txt"));
+    assert_eq!(text("left.txt"), "");
 }
 
 fn code_is_dumped_with_its_source() {

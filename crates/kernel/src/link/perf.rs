@@ -7,7 +7,7 @@ use std::ffi::CString;
 use std::fs;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use twinbpf_object::hook::{Kprobe, PerfEvent, PerfScope, ProbePlace, Sampling, Uprobe};
 use twinbpf_object::{AttachKind, Errno, Error, Result};
@@ -28,7 +28,7 @@ pub(super) fn tracepoint(
     name: &str,
     cookie: u64,
 ) -> Result<Made> {
-    let folder = tracing_folder().ok_or_else(refusal::no_tracing_folder)?;
+    let folder = host::tracing_folder().ok_or_else(refusal::no_tracing_folder)?;
     let file = folder.join("events").join(category).join(name).join("id");
     let id = fs::read_to_string(&file).ok();
     let id = id.and_then(|text| text.trim().parse().ok());
@@ -152,13 +152,6 @@ fn with_program(event: OwnedFd, program: &KernelProgram, cookie: u64) -> Made {
     sys::perf_event_set_program(holder.as_fd(), program.as_fd())?;
     sys::perf_event_enable(holder.as_fd())?;
     Ok(holder)
-}
-
-/// Where the kernel shows its tracepoints.
-pub(super) fn tracing_folder() -> Option<PathBuf> {
-    let candidates = ["/sys/kernel/tracing", "/sys/kernel/debug/tracing"];
-    let mut folders = candidates.into_iter().map(PathBuf::from);
-    folders.find(|folder| folder.join("events").is_dir())
 }
 
 /// A sort of event whose number differs from machine to machine.

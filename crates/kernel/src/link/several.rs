@@ -8,8 +8,9 @@ use std::os::unix::ffi::OsStrExt;
 use twinbpf_object::hook::{CodePlaces, KprobeMulti, Moment, Names, UprobeMulti};
 use twinbpf_object::{AttachKind, Code, Diagnosis, Errno, Error, Result};
 
-use super::{code_file, perf, refusal};
+use super::{code_file, refusal};
 use crate::attr::{LinkCreate, fd_number};
+use crate::host;
 use crate::program::KernelProgram;
 use crate::sys::{self, CodeAddresses};
 use std::os::fd::AsFd;
@@ -117,7 +118,7 @@ pub(super) fn system_call(name: &str) -> Result<String> {
 
 /// The functions that a pattern means, of those that can be traced.
 fn traced_functions(wanted: &Names) -> Result<Vec<String>> {
-    let folder = perf::tracing_folder().ok_or_else(refusal::no_tracing_folder)?;
+    let folder = host::tracing_folder().ok_or_else(refusal::no_tracing_folder)?;
     let file = folder.join("available_filter_functions");
     let list = fs::read_to_string(&file).map_err(|error| {
         let message = format!("{} cannot be read: {error}", file.display());
