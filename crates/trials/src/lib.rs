@@ -185,11 +185,7 @@ impl Need {
                 (cgroup_root().is_none() || !is_root)
                     .then(|| "needs root and cgroups of version 2".to_owned())
             }
-            Self::Tracefs => {
-                let places = ["/sys/kernel/tracing", "/sys/kernel/debug/tracing"];
-                let is_mounted = |place| Path::new(place).join("events").is_dir();
-                (!places.into_iter().any(is_mounted)).then(|| "needs a tracefs".to_owned())
-            }
+            Self::Tracefs => (!has_tracefs()).then(|| "needs a tracefs".to_owned()),
             Self::Kprobes => {
                 let has_kprobes = Path::new("/sys/bus/event_source/devices/kprobe").is_dir();
                 (!has_kprobes).then(|| "needs CONFIG_KPROBE_EVENTS".to_owned())
@@ -231,6 +227,12 @@ impl Need {
             }
         }
     }
+}
+
+fn has_tracefs() -> bool {
+    let places = ["/sys/kernel/tracing", "/sys/kernel/debug/tracing"];
+    let is_mounted = |place| Path::new(place).join("events").is_dir();
+    places.into_iter().any(is_mounted)
 }
 
 /// Whether the running kernel is at least this release.
