@@ -1,7 +1,7 @@
 //! Runs a function on the executor that the vm was told to use; the way back in for helpers with callbacks and for tail calls.
 //!
-//! Callbacks of compiled programs are interpreted: both executors do the same thing by construction, and a callback has no
-//! entry of its own in machine code.
+//! Functions that helpers call back are entered in machine code as the program is; one that is the main function itself is
+//! interpreted, since compiled code expects nothing but a context there.
 
 use std::any::Any;
 use std::sync::Arc;
@@ -27,13 +27,18 @@ pub(crate) fn execute(
     arguments: [Returned; 5],
 ) -> Result<Returned, Ended> {
     let values = arguments.map(|argument| argument.value);
-    match (run.executor, program.compiled()) {
-        (Executor::Checked, _) => checked::interpret(run, program, start, arguments),
-        (Executor::Jit, Some(compiled)) if start == 0 => {
-            let result = compiled.run(run, values[0]);
-            result.map(Returned::number).map_err(|ended| *ended)
-        }
-        _ => interpret(run, program, start, values).map(Returned::number),
+    let compiled = match run.executor {
+        Executor::Checked => return checked::interpret(run, program, start, arguments),
+        Executor::Jit => program.compiled(),
+        Executor::Interpreter => None,
+    };
+    let result = compiled.and_then(|compiled| match (start, values) {
+        (0, [context, 0, 0, 0, 0]) => Some(compiled.run(run, context)),
+        _ => compiled.run_function(run, start, values),
+    });
+    match result {
+        Some(result) => result.map(Returned::number).map_err(|ended| *ended),
+        None => interpret(run, program, start, values).map(Returned::number),
     }
 }
 

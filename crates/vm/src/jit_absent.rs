@@ -41,4 +41,14 @@ impl Compiled {
     pub(crate) fn run(&self, _: &mut Run<'_>, _: u64) -> Result<u64, Box<Ended>> {
         match *self {}
     }
+
+    /// Cannot be called.
+    pub(crate) fn run_function(
+        &self,
+        _: &mut Run<'_>,
+        _: usize,
+        _: [u64; 5],
+    ) -> Option<Result<u64, Box<Ended>>> {
+        match *self {}
+    }
 }

@@ -24,13 +24,14 @@ const TAIL_CALL: i32 = 12;
 const PID: i32 = 14;
 const RESERVE: i32 = 131;
 const SUBMIT: i32 = 132;
+const FOR_EACH: i32 = 164;
 const LOOP: i32 = 181;
 
 type Row = fn(Executor) -> Outcome<f64>;
 
 pub(crate) fn report(is_wanted: impl Fn(&str) -> bool) -> Outcome<()> {
     println!("{:<28} {:>11} {:>14}", "one", "jit ns", "interpreter ns");
-    let rows: [(&str, Row); 11] = [
+    let rows: [(&str, Row); 12] = [
         ("run of an empty program", empty),
         ("helper call", helper),
         ("array lookup", |executor| {
@@ -45,6 +46,7 @@ pub(crate) fn report(is_wanted: impl Fn(&str) -> bool) -> Outcome<()> {
         ("ring reserve and submit", ring),
         ("tail call", tail_call),
         ("round of bpf_loop", rounds),
+        ("element of for_each", elements),
         ("test run of a packet", test_run),
         ("load of 200 instructions", load),
         ("load of 4,000 instructions", load_long),
@@ -224,27 +226,44 @@ fn tail_call(executor: Executor) -> Outcome<f64> {
 
 fn rounds(executor: Executor) -> Outcome<f64> {
     let vm = vm(executor)?;
-    let insns = vec![
-        insn(0xb7, 1, 0, 0, 1024),
+    let start = [insn(0xb7, 1, 0, 0, 1024)];
+    with_callback(&vm, &start, LOOP, &[]).map(|whole| whole / 1024.0)
+}
+
+fn elements(executor: Executor) -> Outcome<f64> {
+    let vm = vm(executor)?;
+    let map = full(&vm, MapKind::Array)?;
+    let start = [insn(0x18, 1, 0, 0, 0), Insn::default()];
+    with_callback(&vm, &start, FOR_EACH, &[map]).map(|whole| whole / f64::from(TIMES))
+}
+
+/// Nanoseconds of a run that puts something into `r1`, calls a helper with a callback that does nothing, and ends.
+fn with_callback(vm: &Vm, start: &[Insn], helper: i32, maps: &[VmMap]) -> Outcome<f64> {
+    let mut insns = start.to_vec();
+    let named_at = u32::try_from(insns.len())?;
+    insns.extend([
         insn(0x18, 2, 0, 0, 0),
         Insn::default(),
         insn(0xb7, 3, 0, 0, 0),
         insn(0xb7, 4, 0, 0, 0),
-        insn(0x85, 0, 0, 0, LOOP),
+        insn(0x85, 0, 0, 0, helper),
         insn(0x95, 0, 0, 0, 0),
-        insn(0xb7, 0, 0, 0, 0),
-        insn(0x95, 0, 0, 0, 0),
-    ];
+    ]);
+    let callee = InsnIndex(u32::try_from(insns.len())?);
+    insns.extend(nothing());
     let mut linked = LinkedProgram::from_insns("bench", ProgramKind::SocketFilter, insns);
     let mut callback = linked.functions[0].clone();
-    callback.start = InsnIndex(7);
+    callback.start = callee;
     linked.functions.push(callback);
-    linked.holes = vec![Hole {
-        at: InsnIndex(1),
-        kind: HoleKind::Function(InsnIndex(7)),
-    }];
-    let program = vm.load_program(&linked, &[])?;
-    Ok(run_ns(&vm, &program)? / 1024.0)
+    let hole = |at, kind| Hole {
+        at: InsnIndex(at),
+        kind,
+    };
+    linked.holes = vec![hole(named_at, HoleKind::Function(callee))];
+    if !maps.is_empty() {
+        linked.holes.push(hole(0, HoleKind::Map(MapIndex(0))));
+    }
+    run_ns(vm, &vm.load_program(&linked, maps)?)
 }
 
 fn test_run(executor: Executor) -> Outcome<f64> {

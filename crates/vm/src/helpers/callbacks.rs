@@ -1,6 +1,7 @@
 //! Helpers that call the program back.
 
 use twinbpf_object::{Errno, MapKind};
+use twinbpf_shm::SharedBytes;
 
 use crate::fault::FaultKind;
 use crate::maps::LiveMap;
@@ -9,7 +10,7 @@ use crate::run::{Arguments, Returned, Run};
 use crate::semantics::low_32;
 
 /// KERNEL: most rounds of `bpf_loop` (`BPF_MAX_LOOPS`, 6.18).
-const MOST_ROUNDS: u32 = 1 << 23;
+pub(crate) const MOST_ROUNDS: u32 = 1 << 23;
 /// What the checked interpreter calls a key that is handed to a callback.
 const KEY: &str = "a map key";
 
@@ -42,12 +43,14 @@ pub(super) fn for_each(run: &mut Run<'_>, arguments: &Arguments) -> Result<Retur
     if arguments.values[3] != 0 {
         return Ok(Returned::error(Errno::EINVAL));
     }
+    // The same for every key: what a callback lends is a call deeper.
+    let place = run.scratch()?;
     let mut visited = 0;
     let mut visit = |run: &mut Run<'_>, key: &[u8], value: u32| {
         visited += 1;
         let handed_over = [
             arguments.get(0),
-            run.lend_key(key)?,
+            lend(place, key)?,
             Returned::object(value, map.value_size(), "a map value"),
             arguments.get(2),
             Returned::NOTHING,
@@ -83,14 +86,18 @@ fn not_walkable(map: &LiveMap) -> FaultKind {
 impl Run<'_> {
     /// Copies a key to where a callback can read it; every depth of calls has a place of its own.
     pub(crate) fn lend_key(&self, key: &[u8]) -> Result<Returned, FaultKind> {
-        let (address, place) = self.scratch()?;
-        let len = u32::try_from(key.len()).unwrap_or(u32::MAX);
-        place
-            .copy_in(0, key)
-            .ok_or(FaultKind::Unsupported("a callback with such a long key"))?;
-        Ok(Returned {
-            value: u64::from(address),
-            provenance: Provenance::object(address, len, KEY),
-        })
+        lend(self.scratch()?, key)
     }
+}
+
+#[inline]
+fn lend((address, place): (u32, SharedBytes), key: &[u8]) -> Result<Returned, FaultKind> {
+    let len = u32::try_from(key.len()).unwrap_or(u32::MAX);
+    place
+        .copy_in(0, key)
+        .ok_or(FaultKind::Unsupported("a callback with such a long key"))?;
+    Ok(Returned {
+        value: u64::from(address),
+        provenance: Provenance::object(address, len, KEY),
+    })
 }

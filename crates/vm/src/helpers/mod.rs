@@ -20,6 +20,7 @@ mod system;
 mod text;
 pub(crate) mod timers;
 
+pub(crate) use callbacks::MOST_ROUNDS;
 pub(crate) use maps::update_map;
 
 use twinbpf_object::Code;
@@ -47,6 +48,9 @@ pub(crate) const LOOKUP: i32 = 1;
 pub(crate) const UPDATE: i32 = 2;
 /// The number of `bpf_map_delete_elem`.
 pub(crate) const DELETE: i32 = 3;
+
+/// The number of `bpf_loop`, whose rounds compiled code may call itself.
+pub(crate) const LOOP: i32 = 181;
 
 /// What linking puts where the target has nothing: reaching it ends the run. Which thing is missing the program knows.
 fn unavailable(_: &mut Run<'_>, _: &Arguments) -> Result<Returned, FaultKind> {
@@ -159,7 +163,7 @@ pub(crate) static TABLE: &[Row] = &[
     Row { number: 172, arguments: 1, call: timers::cancel },
     Row { number: 177, arguments: 4, call: text::trace_vprintk },
     Row { number: 178, arguments: 1, call: network::other_socket },
-    Row { number: 181, arguments: 4, call: callbacks::repeat },
+    Row { number: LOOP, arguments: 4, call: callbacks::repeat },
     Row { number: 182, arguments: 3, call: memory::strncmp },
     Row { number: 188, arguments: 1, call: packet::xdp_len },
     Row { number: 189, arguments: 4, call: packet::xdp_load_bytes },

@@ -21,7 +21,7 @@ use twinbpf_object::insn::{
 
 use super::assembler::{
     Arith, Assembler, Bits, Cond, Label, Mem, R8, R9, R10, R11, R12, R13, R14, R15, RAX, RBP, RBX,
-    RCX, RDI, RDX, RSI, RSP, Reg, Shift, Unary,
+    RCX, RDI, RDX, RSI, Reg, Unary,
 };
 use super::known::Facts;
 use super::memory::{Access, Place};
@@ -29,20 +29,16 @@ use super::runtime::Callback;
 use super::sites::{Site, Sites};
 use super::{Options, Source};
 use crate::code;
-use crate::machine::{MAX_TAIL_CALLS, MAY_GOTO_LOOPS, offset, status};
-use crate::maps::ProgramsLayout;
-use crate::run::{MAX_FRAMES, NO_TAIL_CALL, STACK_BYTES};
+use crate::machine::{MAY_GOTO_LOOPS, offset, status};
+use crate::run::{MAX_FRAMES, STACK_BYTES};
 
 /// The host register of each BPF register.
 const REGISTERS: [Reg; 11] = [RAX, RDI, RSI, RDX, RCX, R8, RBX, R13, R14, R15, RBP];
 /// BPF registers that calls back leave empty: `r1` to `r5`.
-const ARGUMENTS: [Reg; 5] = [RDI, RSI, RDX, RCX, R8];
+pub(super) const ARGUMENTS: [Reg; 5] = [RDI, RSI, RDX, RCX, R8];
 /// BPF registers that a function keeps for its caller: `r6` to `r9`.
-const SAVED: [Reg; 4] = [RBX, R13, R14, R15];
-/// Host registers that the host's convention keeps for the caller.
-const HOST_SAVED: [Reg; 6] = [RBP, RBX, R12, R13, R14, R15];
-
-const BUDGET: Reg = R9;
+pub(super) const SAVED: [Reg; 4] = [RBX, R13, R14, R15];
+pub(super) const BUDGET: Reg = R9;
 pub(super) const STATE: Reg = R10;
 pub(super) const WINDOW: Reg = R12;
 
@@ -51,6 +47,8 @@ pub(super) const WINDOW: Reg = R12;
 pub(super) struct EmittedCode {
     bytes: Vec<u8>,
     entry: usize,
+    function_entry: usize,
+    functions: Vec<(usize, usize)>,
     sites: Sites,
 }
 
@@ -62,6 +60,16 @@ impl EmittedCode {
     /// Offset of the first instruction to execute.
     pub(super) fn entry(&self) -> usize {
         self.entry
+    }
+
+    /// Offset of the way in for functions.
+    pub(super) fn function_entry(&self) -> usize {
+        self.function_entry
+    }
+
+    /// The first slot of every function but the main one, ascending, with the offset of its code.
+    pub(super) fn functions(&self) -> &[(usize, usize)] {
+        &self.functions
     }
 
     pub(super) fn into_sites(self) -> Sites {
@@ -127,6 +135,9 @@ pub(super) fn emit(source: &Source<'_>, options: Options) -> Option<EmittedCode>
     emitter.depart();
     let entry = emitter.assembler.len();
     emitter.entry()?;
+    let function_entry = emitter.assembler.len();
+    emitter.function_entry();
+    let functions = emitter.functions();
     let sites = Sites {
         sites: emitter.sites.into_boxed_slice(),
         trapped,
@@ -135,6 +146,8 @@ pub(super) fn emit(source: &Source<'_>, options: Options) -> Option<EmittedCode>
     Some(EmittedCode {
         bytes,
         entry,
+        function_entry,
+        functions,
         sites,
     })
 }
@@ -285,17 +298,17 @@ enum Rare {
 
 pub(super) struct Emitter<'p> {
     pub(super) assembler: Assembler,
-    slots: Vec<Label>,
+    pub(super) slots: Vec<Label>,
     /// Restores the host's registers and returns.
-    exit: Label,
+    pub(super) exit: Label,
     /// Ends everything at once.
-    leave: Label,
+    pub(super) leave: Label,
     /// Asks for more budget.
-    refill: Label,
+    pub(super) refill: Label,
     /// Goes over to another program.
-    depart: Label,
+    pub(super) depart: Label,
     /// Whether anything jumps there.
-    departs: bool,
+    pub(super) departs: bool,
     stubs: Vec<(Label, u32, Rare)>,
     pub(super) sites: Vec<Site>,
     pub(super) source: &'p Source<'p>,
@@ -304,19 +317,13 @@ pub(super) struct Emitter<'p> {
     /// The scratch register holds the low half of this one.
     pub(super) cut_register: Option<Register>,
     /// Slots before this one belong to the main function, which nothing calls; 0 if something does.
-    main_end: usize,
+    pub(super) main_end: usize,
     /// For each slot the last one that jumps to it, or 0.
     last_branches: Vec<usize>,
 }
 
 pub(super) fn field(offset: i32) -> Mem {
     Mem::Base(STATE, offset)
-}
-
-fn argument(index: usize) -> Mem {
-    // Five arguments of 8 bytes: the offset stays far below any limit.
-    let index = i32::try_from(index).unwrap_or(0);
-    field(offset::ARGUMENTS + 8 * index)
 }
 
 pub(super) fn host(register: Register) -> Reg {
@@ -344,126 +351,6 @@ pub(super) fn status_imm(status: u32) -> i32 {
 }
 
 impl Emitter<'_> {
-    /// Saves the registers of the host that the program changes, and sets up ours. It comes last, when those are known.
-    fn entry(&mut self) -> Option<()> {
-        let first = *self.slots.first()?;
-        let saved = self.saved();
-        let a = &mut self.assembler;
-        a.arith_imm(Arith::Sub, Bits::B64, RSP, frame_bytes(self.main_end));
-        for (place, reg) in &saved {
-            a.store(Bits::B64, *place, *reg);
-        }
-        a.mov(Bits::B64, STATE, RDI);
-        a.store(Bits::B64, field(offset::SAVED_RSP), RSP);
-        a.load(Bits::B64, WINDOW, field(offset::WINDOW));
-        a.load(Bits::B64, BUDGET, field(offset::SLICE));
-        a.mov(Bits::B64, RBP, RSI);
-        a.mov(Bits::B64, RDI, RDX);
-        let used: Vec<Reg> = [RSI, RDX, RCX, R8, RBX, R13, R14, R15]
-            .into_iter()
-            .filter(|reg| a.names(*reg))
-            .collect();
-        for reg in [RAX].into_iter().chain(used) {
-            a.zero(reg);
-        }
-        if self.main_end == 0 {
-            a.call(first);
-            a.jump(self.exit);
-        } else {
-            a.jump(first);
-        }
-        Some(())
-    }
-
-    /// Puts another program in the place of this one, whose main function is at its end: all is given back to the host, and the other
-    /// program entered in its stead. The address of its `Successor` is in `rax`.
-    fn depart(&mut self) {
-        let loops = i32::try_from(MAY_GOTO_LOOPS).unwrap_or(i32::MAX);
-        if !self.departs {
-            self.assembler.bind(self.depart);
-            return;
-        }
-        let a = &mut self.assembler;
-        a.bind(self.depart);
-        a.store(Bits::B64, field(offset::TARGET), RAX);
-        a.store_imm(Bits::B64, field(offset::LOOPS), loops);
-        a.store(Bits::B64, field(offset::SLICE), BUDGET);
-        a.mov(Bits::B64, RSI, RBP);
-        a.mov(Bits::B64, RDX, RDI);
-        a.mov(Bits::B64, RDI, STATE);
-        self.give_back();
-        self.assembler.jump_through(Mem::Base(RAX, 0));
-    }
-
-    /// Goes over to the program at the index in `r3`, if there is one and not too many came before.
-    pub(super) fn tail_call(&mut self, at: usize, programs: ProgramsLayout) -> Option<()> {
-        let entries = i32::try_from(programs.entries).ok()?;
-        let most = i32::try_from(MAX_TAIL_CALLS).ok()?;
-        let absent = self.assembler.label();
-        self.forget_address();
-        let a = &mut self.assembler;
-        a.mov(Bits::B32, R11, RDX);
-        a.arith_imm(Arith::Cmp, Bits::B32, R11, entries);
-        a.jump_if(Cond::AboveOrEqual, absent);
-        a.shift_imm(Shift::Left, Bits::B64, R11, 3);
-        a.mov_imm(RAX, programs.table);
-        a.arith(Arith::Add, Bits::B64, R11, RAX);
-        a.load(Bits::B64, RAX, Mem::Base(R11, 0));
-        a.test(Bits::B64, RAX, RAX);
-        a.jump_if(Cond::Equal, absent);
-        a.arith_mem_imm(Arith::Cmp, Bits::B32, field(offset::TAIL_CALLS), most);
-        a.jump_if(Cond::AboveOrEqual, absent);
-        a.arith_mem_imm(Arith::Add, Bits::B32, field(offset::TAIL_CALLS), 1);
-        self.charge(at, 1)?;
-        self.departs = true;
-        self.assembler.jump(self.depart);
-        self.assembler.bind(absent);
-        self.assembler.mov_imm(RAX, NO_TAIL_CALL);
-        self.clear_arguments();
-        Some(())
-    }
-
-    /// Whether the function that `at` belongs to was entered by the host, so that another program can be entered instead.
-    pub(super) fn can_depart(&self, at: usize) -> bool {
-        at < self.main_end
-    }
-
-    /// Gives the host its registers back and returns.
-    fn exit(&mut self) {
-        self.assembler.bind(self.exit);
-        self.assembler
-            .store(Bits::B64, field(offset::SLICE), BUDGET);
-        self.give_back();
-        self.assembler.ret();
-    }
-
-    fn give_back(&mut self) {
-        for (place, reg) in self.saved() {
-            self.assembler.load(Bits::B64, reg, place);
-        }
-        let bytes = frame_bytes(self.main_end);
-        self.assembler.arith_imm(Arith::Add, Bits::B64, RSP, bytes);
-    }
-
-    /// The registers of the host that this code changes, and where on the stack they are kept.
-    fn saved(&self) -> Vec<(Mem, Reg)> {
-        let places = (0..).step_by(8).map(|at| Mem::Base(RSP, at));
-        let always = |reg: Reg| reg == RBP || reg == WINDOW;
-        places
-            .zip(HOST_SAVED)
-            .filter(|(_, reg)| always(*reg) || self.assembler.names(*reg))
-            .collect()
-    }
-
-    /// Ends the function that `at` belongs to.
-    pub(super) fn return_from(&mut self, at: usize) {
-        if at < self.main_end {
-            self.assembler.jump(self.exit);
-        } else {
-            self.assembler.ret();
-        }
-    }
-
     #[expect(clippy::too_many_lines, reason = "a flat match, one arm per operation")]
     fn operation(&mut self, at: usize, operation: Operation) -> Option<()> {
         match operation {
@@ -581,6 +468,16 @@ impl Emitter<'_> {
         Some(())
     }
 
+    /// Where the code of each function begins, but of the main one, which has a way in of its own.
+    fn functions(&self) -> Vec<(usize, usize)> {
+        let starts = self.source.bounds.iter().skip(1);
+        let place = |start: &usize| {
+            let label = self.slots.get(*start)?;
+            Some((*start, self.assembler.place(*label)?))
+        };
+        starts.filter_map(place).collect()
+    }
+
     fn sum(&mut self, sum: &Sum) {
         let base = host(sum.base);
         let memory = match sum.index {
@@ -677,7 +574,7 @@ impl Emitter<'_> {
     }
 
     /// Pays for instructions, as [`Run::charge`](crate::run::Run::charge) does, unless somebody promised that they come to an end.
-    fn charge(&mut self, at: usize, insns: usize) -> Option<()> {
+    pub(super) fn charge(&mut self, at: usize, insns: usize) -> Option<()> {
         if self.source.is_vouched {
             return Some(());
         }
@@ -691,27 +588,21 @@ impl Emitter<'_> {
         Some(())
     }
 
+    /// Slots of the function that starts at `start`.
+    pub(super) fn function_len(&self, start: usize) -> Option<usize> {
+        let mut bounds = self.source.bounds.iter();
+        let end = bounds.find(|bound| **bound > start)?;
+        Some(*end - start)
+    }
+
     fn call_local(&mut self, at: usize, to: i32) -> Option<()> {
         let target = code::destination(at, to)?;
-        let mut bounds = self.source.bounds.iter();
-        let end = bounds.find(|bound| **bound > target).copied()?;
-        self.charge(at, end - target)?;
-        let too_deep = self.stub(
-            at,
-            Stub {
-                status: Some(status::DEPTH),
-                size: Size::B,
-                address: None,
-            },
-        );
+        self.charge(at, self.function_len(target)?)?;
         let label = *self.slots.get(target)?;
         let frame_bytes = i32::try_from(STACK_BYTES).ok()?;
-        let deepest = i32::try_from(MAX_FRAMES).ok()? - 1;
         self.forget_address();
+        self.begin_depth(at)?;
         let a = &mut self.assembler;
-        a.arith_mem_imm(Arith::Cmp, Bits::B32, field(offset::DEPTH), deepest);
-        a.jump_if(Cond::AboveOrEqual, too_deep);
-        a.arith_mem_imm(Arith::Add, Bits::B32, field(offset::DEPTH), 1);
         for reg in SAVED {
             a.push(reg);
         }
@@ -729,6 +620,24 @@ impl Emitter<'_> {
             a.pop(*reg);
         }
         a.arith_mem_imm(Arith::Sub, Bits::B32, field(offset::DEPTH), 1);
+        Some(())
+    }
+
+    /// Counts one more function, unless there are too many.
+    pub(super) fn begin_depth(&mut self, at: usize) -> Option<()> {
+        let too_deep = self.stub(
+            at,
+            Stub {
+                status: Some(status::DEPTH),
+                size: Size::B,
+                address: None,
+            },
+        );
+        let deepest = i32::try_from(MAX_FRAMES).ok()? - 1;
+        let a = &mut self.assembler;
+        a.arith_mem_imm(Arith::Cmp, Bits::B32, field(offset::DEPTH), deepest);
+        a.jump_if(Cond::AboveOrEqual, too_deep);
+        a.arith_mem_imm(Arith::Add, Bits::B32, field(offset::DEPTH), 1);
         Some(())
     }
 
@@ -849,54 +758,6 @@ impl Emitter<'_> {
         self.assembler.call(self.refill);
         self.assembler.jump(back);
     }
-
-    /// Where the fault handler sends a thread: `r11` the address, `r9` the instruction, `rax` status and size.
-    fn trapped(&mut self) {
-        let a = &mut self.assembler;
-        a.store(Bits::B64, field(offset::FAULT_ADDRESS), R11);
-        a.store(Bits::B32, field(offset::FAULT_INSN), R9);
-        a.store(Bits::B32, field(offset::STATUS), RAX);
-        a.shift_imm(Shift::Right, Bits::B64, RAX, 32);
-        a.store(Bits::B32, field(offset::FAULT_SIZE), RAX);
-        a.zero(BUDGET);
-    }
-
-    /// Ends everything at once, however deep in calls.
-    fn leave(&mut self) {
-        let a = &mut self.assembler;
-        a.bind(self.leave);
-        a.load(Bits::B64, RSP, field(offset::SAVED_RSP));
-        a.jump(self.exit);
-    }
-
-    /// Called with the price in `r11` where the slice was too small; comes back with the price paid and all registers as they were.
-    fn refill(&mut self) {
-        self.assembler.bind(self.refill);
-        for (index, reg) in ARGUMENTS.into_iter().enumerate() {
-            self.assembler.store(Bits::B64, argument(index), reg);
-        }
-        self.assembler.store(Bits::B64, field(offset::R0), RAX);
-        self.assembler.mov(Bits::B64, RDI, R11);
-        // Called from inside a function: a second push aligns the stack again.
-        self.assembler.push(STATE);
-        self.call_back(Callback::Refill);
-        self.assembler.pop(STATE);
-        for (index, reg) in ARGUMENTS.into_iter().enumerate() {
-            self.assembler.load(Bits::B64, reg, argument(index));
-        }
-        let a = &mut self.assembler;
-        a.load(Bits::B64, RAX, field(offset::R0));
-        let running = status_imm(status::RUNNING);
-        a.arith_mem_imm(Arith::Cmp, Bits::B32, field(offset::STATUS), running);
-        a.jump_if(Cond::NotEqual, self.leave);
-        a.ret();
-    }
-}
-
-/// Bytes of the host's stack for what is saved. A main function that is jumped to needs 8 more, so that all functions see the
-/// same alignment.
-fn frame_bytes(main_end: usize) -> i32 {
-    if main_end == 0 { 56 } else { 64 }
 }
 
 fn place(size: Size, base: Register, offset: i16) -> Place {

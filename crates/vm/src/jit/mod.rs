@@ -8,6 +8,7 @@
 //!  assembler   bytes of machine instructions
 //!  known       what is known of registers at a point of the program
 //!  emit        one BPF operation after the other, through the assembler; arithmetic, memory, calls: parts of it
+//!  frame       the ways into machine code and out of it
 //!  sites       which machine instructions access the window, and for whom
 //!  buffer      memory for code: writable, then executable, never both
 //!  trap        the fault handler
@@ -19,6 +20,7 @@ mod assembler;
 mod buffer;
 mod calls;
 mod emit;
+mod frame;
 mod known;
 mod memory;
 mod runtime;
@@ -87,6 +89,21 @@ impl Compiled {
     #[inline(always)]
     pub(crate) fn run(&self, run: &mut Run<'_>, context: u64) -> Result<u64, Box<Ended>> {
         self.0.enter(run, context)
+    }
+
+    /// Runs the function that starts at this slot; `None` if there is none, or it is the main one.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Compiled::run`].
+    #[inline]
+    pub(crate) fn run_function(
+        &self,
+        run: &mut Run<'_>,
+        start: usize,
+        arguments: [u64; 5],
+    ) -> Option<Result<u64, Box<Ended>>> {
+        self.0.enter_function(run, start, arguments)
     }
 }
 
@@ -207,6 +224,26 @@ mod tests {
                     }
                 }
             }
+        }
+    }
+
+    #[test]
+    fn rounds_of_a_known_function_are_calls_from_machine_code_that_keeps_its_stack_in_order() {
+        let wide = Operation::LoadWide {
+            dst: twinbpf_object::insn::Register::new(2).unwrap(),
+            value: WideValue::Number(u64::from(crate::handles::FIRST_FUNCTION_HANDLE | 4)),
+        };
+        let call = Operation::Call(twinbpf_object::insn::Call::Helper(crate::helpers::LOOP));
+        let [wide, call, exit] = [wide, call, Operation::Exit].map(Some);
+        let operations = [wide, None, call, exit, exit];
+        for options in OPTIONS {
+            let decoded = instructions(&emitted(&operations, &[0, 4, 5], options));
+            let is = |code: Code| decoded.iter().filter(move |it| it.code() == code).count();
+            assert_eq!(is(Code::INVALID), 0);
+            assert_eq!(is(Code::Push_r64), is(Code::Pop_r64));
+            // Nothing of the host is called but what pays for more rounds; functions are, from the loop and from the way in.
+            assert_eq!(is(Code::Call_rm64), 2, "refill, and the way in");
+            assert_eq!(is(Code::Call_rel32_64), 2, "the round, and its refill");
         }
     }
 

@@ -23,7 +23,7 @@ use super::buffer::CodeBuffer;
 use super::emit::EmittedCode;
 use super::trap::{self, Registration};
 
-/// Machine code that takes its state, the frame pointer and the context, and returns `r0`.
+/// Machine code that takes its state, the frame pointer, and the context or the address of a function; it returns `r0`.
 type Entry = extern "sysv64" fn(*mut Machine, u64, u64) -> u64;
 
 /// Code of the emitter in executable memory.
@@ -37,9 +37,13 @@ pub(super) struct CompiledCode {
     _buffer: CodeBuffer,
     /// Where in it to begin.
     entry: NonNull<u8>,
+    /// The way in for functions.
+    function_entry: NonNull<u8>,
+    /// The first slot of every function but the main one, ascending, and where its code is.
+    functions: Box<[(usize, NonNull<u8>)]>,
 }
 
-// SAFETY: `entry` points into the buffer, which may be shared and sent.
+// SAFETY: its pointers point into the buffer, which may be shared and sent.
 unsafe impl Send for CompiledCode {}
 // SAFETY: as for `Send`.
 unsafe impl Sync for CompiledCode {}
@@ -50,6 +54,10 @@ impl CompiledCode {
         let buffer = CodeBuffer::new(code.bytes())?;
         let len = code.bytes().len();
         let entry = buffer.at(code.entry()).ok_or(Errno::EFAULT)?;
+        let function_entry = buffer.at(code.function_entry()).ok_or(Errno::EFAULT)?;
+        let place = |(start, offset): &(usize, usize)| Some((*start, buffer.at(*offset)?));
+        let functions = code.functions().iter().map(place);
+        let functions = functions.collect::<Option<_>>().ok_or(Errno::EFAULT)?;
         let registration = match guard {
             Guard::Pages => Some(trap::register(buffer.start(), len, code.into_sites())?),
             Guard::Compare => None,
@@ -58,6 +66,8 @@ impl CompiledCode {
             _registration: registration,
             _buffer: buffer,
             entry,
+            function_entry,
+            functions,
         })
     }
 
@@ -70,6 +80,21 @@ impl CompiledCode {
     #[inline(always)]
     pub(super) fn enter(&self, run: &mut Run<'_>, context: u64) -> Result<u64, Box<Ended>> {
         enter(self.entry, run, context)
+    }
+
+    /// Runs the function that starts at this slot, if it is one; the main function is none.
+    pub(super) fn enter_function(
+        &self,
+        run: &mut Run<'_>,
+        start: usize,
+        arguments: [u64; 5],
+    ) -> Option<Result<u64, Box<Ended>>> {
+        let found = self.functions.binary_search_by_key(&start, |(at, _)| *at);
+        let (_, function) = self.functions.get(found.ok()?)?;
+        run.machine.arguments = arguments;
+        // The host's addresses have 64 bits where there is a compiler.
+        let function = u64::try_from(function.addr().get()).ok()?;
+        Some(enter(self.function_entry, run, function))
     }
 }
 

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use crate::support::{
-    add, call, call_local, copy, exit, insn, jump, jump_if_zero, linked, load, load_program, mov,
-    store, store_word, vms, wide,
+    add, call, call_local, configs, copy, exit, insn, jump, jump_if_zero, linked, load,
+    load_program, mov, store, store_word, vms, wide,
 };
 use twinbpf_object::link::{Hole, HoleKind};
 use twinbpf_object::spec::InnerMap;
@@ -210,6 +210,128 @@ fn an_endless_nest_of_callbacks_ends_with_the_call_depth() {
         let error = vm.worker().unwrap().run(&program, &mut [0; CONTEXT]);
         let expected = FaultKind::CallDepth.to_string();
         assert!(error.unwrap_err().to_string().contains(&expected));
+    }
+}
+
+/// `rounds` in `r1`, the callback in `r2`, whose slot is the answer's second part, and `r3`, `r4`; then the call.
+fn looping(rounds: i32, context: Insn, flags: i32) -> Vec<Insn> {
+    let mut insns = vec![mov(1, rounds)];
+    insns.extend(wide(2, 0));
+    insns.extend([context, mov(4, flags), call(181)]);
+    insns
+}
+
+fn negated(errno: Errno) -> u64 {
+    (-i64::from(errno.0)).cast_unsigned()
+}
+
+#[test]
+fn a_loop_refuses_flags_and_too_many_rounds_and_does_none_at_once() {
+    let expected = [
+        (3, 0, 3),
+        (0, 0, 0),
+        (3, 1, negated(Errno::EINVAL)),
+        ((1 << 23) + 1, 0, negated(Errno::E2BIG)),
+        ((1 << 23) + 1, 1, negated(Errno::EINVAL)),
+        (-1, 0, negated(Errno::E2BIG)),
+    ];
+    for vm in vms() {
+        for (rounds, flags, answer) in expected {
+            let mut insns = looping(rounds, mov(3, 0), flags);
+            insns.push(exit());
+            let start = u32::try_from(insns.len()).unwrap();
+            insns.extend([mov(0, 0), exit()]);
+            let program = with_callback(&vm, insns, start, 1, &[]);
+            assert_eq!(run(&vm, &program), answer, "{rounds} rounds, flags {flags}");
+        }
+    }
+}
+
+#[test]
+fn rounds_start_with_empty_registers_and_leave_the_callers_alone() {
+    // The checked interpreter refuses to read what nobody wrote.
+    let reads_all = |config: &VmConfig| config.executor != Executor::Checked;
+    for config in configs().into_iter().filter(reads_all) {
+        let vm = Vm::new(config).unwrap();
+        let mut insns = vec![mov(6, 6), mov(7, 7), mov(8, 8), mov(9, 9)];
+        insns.push(insn(0x7a, 10, 0, -8, 0));
+        insns.extend(looping(4, copy(3, 10), 0));
+        for register in 6..=9 {
+            insns.push(insn(0x0f, 0, register, 0, 0));
+        }
+        // Nothing may be left of what the helper was given.
+        for register in 1..=5 {
+            insns.push(insn(0x4f, 0, register, 0, 0));
+        }
+        insns.extend([load(1, 10, -8), insn(0x67, 1, 0, 0, 32)]);
+        insns.extend([insn(0x4f, 0, 1, 0, 0), exit()]);
+        let start = u32::try_from(insns.len()).unwrap();
+        // Everything but round and context is 0; then all is overwritten. The context counts what was not.
+        insns.extend([copy(5, 0), load(0, 2, -8)]);
+        for register in [3, 4, 6, 7, 8, 9] {
+            insns.push(insn(0x4f, 5, register, 0, 0));
+            insns.push(mov(register, -1));
+        }
+        insns.extend([insn(0x4f, 0, 5, 0, 0), store(2, -8, 0), mov(0, 0), exit()]);
+        let program = with_callback(&vm, insns, start, 6, &[]);
+        assert_eq!(run(&vm, &program), 4 + 6 + 7 + 8 + 9);
+    }
+}
+
+#[test]
+fn rounds_are_paid_for_alike_on_every_executor() {
+    // Twenty-five thousand rounds of three instructions: more than a slice, so that it is paid again in between.
+    let needed = (1..).map(|step| step * 1000).find(|budget| {
+        let mut ends = configs().into_iter().map(|config| {
+            let budget_insns = *budget;
+            let vm = Vm::new(VmConfig {
+                budget_insns,
+                ..config
+            });
+            let vm = vm.unwrap();
+            let mut insns = looping(25_000, mov(3, 0), 0);
+            insns.extend([exit()]);
+            let start = u32::try_from(insns.len()).unwrap();
+            insns.extend([mov(0, 0), mov(5, 0), exit()]);
+            let program = with_callback(&vm, insns, start, 1, &[]);
+            let result = vm.worker().unwrap().run(&program, &mut []);
+            result.map_err(|error| error.diagnosis().place.insn.as_ref().map(|(at, _)| *at))
+        });
+        let first = ends.next().unwrap();
+        assert!(ends.all(|end| end == first), "budget {budget}");
+        assert!(matches!(first, Ok(25_000) | Err(Some(5))), "{first:?}");
+        first.is_ok()
+    });
+    assert_eq!(needed, Some(75_000));
+}
+
+#[test]
+fn what_goes_wrong_in_a_callback_is_told_with_its_instruction() {
+    for vm in vms() {
+        let elements = map(&vm, MapKind::Array, 4, 8, 5);
+        for helper in [181, 164] {
+            let mut insns = map_into(1).to_vec();
+            if helper == 181 {
+                insns.push(mov(1, 5));
+            }
+            let named_at = u32::try_from(insns.len()).unwrap();
+            insns.extend(wide(2, 0));
+            insns.extend([mov(3, 0), mov(4, 0), call(helper), exit()]);
+            let start = u32::try_from(insns.len()).unwrap();
+            insns.extend([mov(0, 0), load(1, 0, 0), exit()]);
+            let maps = std::slice::from_ref(&elements);
+            let program = with_callback(&vm, insns, start, named_at, maps);
+            let mut worker = vm.worker().unwrap();
+            for _ in 0..2 {
+                let error = worker.run(&program, &mut []).unwrap_err();
+                let at = error.diagnosis().place.insn.as_ref().map(|(at, _)| *at);
+                assert_eq!(at, Some(start + 1), "{error}");
+            }
+            assert_eq!(
+                run(&vm, &load_program(&vm, vec![mov(0, 3), exit()], &[], &[])),
+                3
+            );
+        }
     }
 }
 
