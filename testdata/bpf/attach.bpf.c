@@ -14,7 +14,9 @@ static void (*const bpf_set_hash_invalid)(void *skb) = (void *)BPF_FUNC_set_hash
 
 /* Only this process counts where a hook sees all of them. */
 volatile const __u32 process = 0;
-/* Whether raw tracepoints have cookies: since 6.10. */
+/* Whether programs can ask for cookies: since 5.15. */
+volatile const __u32 has_cookies = 1;
+/* Whether raw tracepoints have them: since 6.10. */
 volatile const __u32 has_raw_cookies = 1;
 
 __u64 xdp_runs = 0;
@@ -208,7 +210,8 @@ int point(void *context)
 {
 	if (is_ours()) {
 		count(&point_runs);
-		point_cookie = bpf_get_attach_cookie(context);
+		if (has_cookies)
+			point_cookie = bpf_get_attach_cookie(context);
 	}
 	return 0;
 }
@@ -227,7 +230,8 @@ int user_function(void *context)
 {
 	if (is_ours()) {
 		count(&user_runs);
-		user_cookie = bpf_get_attach_cookie(context);
+		if (has_cookies)
+			user_cookie = bpf_get_attach_cookie(context);
 	}
 	return 0;
 }

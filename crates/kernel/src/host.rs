@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use flate2::read::GzDecoder;
@@ -108,17 +107,17 @@ pub(crate) fn kernel_version() -> u32 {
     parse_release(&rustix::system::uname().release().to_string_lossy())
 }
 
-/// Lifts `RLIMIT_MEMLOCK` where the kernel still charges maps to it, once per process. Says whether asking again makes sense.
+/// Lifts `RLIMIT_MEMLOCK` where the kernel still charges maps to it, once per process. Says whether asking again makes sense: as long
+/// as it was lifted at all, for a request may have been refused just before another thread lifted it.
 pub(crate) fn raised_memlock() -> bool {
-    static TRIED: AtomicBool = AtomicBool::new(false);
-    if kernel_version() >= MEMLOCK_FREE || TRIED.swap(true, Ordering::Relaxed) {
-        return false;
-    }
-    let unlimited = Rlimit {
-        current: None,
-        maximum: None,
-    };
-    setrlimit(Resource::Memlock, unlimited).is_ok()
+    static RAISED: OnceLock<bool> = OnceLock::new();
+    *RAISED.get_or_init(|| {
+        let unlimited = Rlimit {
+            current: None,
+            maximum: None,
+        };
+        kernel_version() < MEMLOCK_FREE && setrlimit(Resource::Memlock, unlimited).is_ok()
+    })
 }
 
 /// The wanted options of the running kernel's configuration. One that cannot be read has no options, and its origin says why.

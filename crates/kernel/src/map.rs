@@ -367,7 +367,8 @@ impl KernelMap {
         };
         let request = request(spec, context);
         let mut result = map_fd::map_create(&request, cpu_slots);
-        if result.as_ref().err() == Some(&Errno::EPERM) && host::raised_memlock() {
+        // KERNEL: 5.10 answers EPERM when the limit is too low, and EINVAL for device maps.
+        if matches!(result, Err(Errno::EPERM | Errno::EINVAL)) && host::raised_memlock() {
             result = map_fd::map_create(&request, cpu_slots);
         }
         // What the object says about keys and values may contradict what it says about their sizes, or be of no use to

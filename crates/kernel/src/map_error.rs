@@ -77,6 +77,14 @@ fn too_large(
         )
         .fact("attribute", "max_entries")
         .help(format!("this machine can have {} CPUs: that many entries suffice", target.cpu_slots)),
+        // KERNEL: 5.10.
+        None if errno == Errno::E2BIG && spec.key_size > 512 && !host::is_at_least("5.11") => {
+            Diagnosis::new(
+                Code::MAP_UNSUPPORTED,
+                format!("keys of {} bytes: more than 512 came with Linux 5.11", spec.key_size),
+            )
+            .fact("attribute", "key_size")
+        }
         None => Diagnosis::new(
             Code::MAP_NO_MEMORY,
             format!("the map needs about {} at once, which the kernel could not allocate", in_units(asked)),

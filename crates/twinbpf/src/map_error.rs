@@ -71,6 +71,16 @@ pub(crate) fn explain(
         )
         .help("store zeros instead"),
         (_, Errno::EPERM) => no_access(spec, (operation, &shown), is_frozen),
+        // KERNEL: 5.10 has this for queues and stacks only.
+        (Operation::Take, Errno::ENOTSUPP) if is_hash(spec.kind) => Diagnosis::new(
+            Code::MAP_OPERATION,
+            format!(
+                "maps of type {} have this operation since Linux 5.14: taking out a key",
+                spec.kind
+            ),
+        )
+        .kind(ErrorKind::Unsupported)
+        .help("look the key up, then remove it"),
         (_, Errno::ENOTSUPP | Errno::EOPNOTSUPP) => Diagnosis::new(
             Code::MAP_OPERATION,
             format!(
@@ -153,6 +163,13 @@ pub(crate) fn is_indexed(kind: MapKind) -> bool {
     matches!(
         kind,
         Array | PerCpuArray | ProgArray | PerfEventArray | CgroupArray | ArrayOfMaps
+    )
+}
+
+fn is_hash(kind: MapKind) -> bool {
+    matches!(
+        kind,
+        MapKind::Hash | MapKind::PerCpuHash | MapKind::LruHash | MapKind::LruPerCpuHash
     )
 }
 

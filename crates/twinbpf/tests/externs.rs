@@ -25,7 +25,9 @@ fn main() -> ExitCode {
         Case::new(&format!("{name}::vm"), &[], || body(&Engine::vm().unwrap()))
     });
     let on_kernel = BOTH.iter().map(|(name, body)| {
-        Case::new(&format!("{name}::kernel"), &[Need::Kernel], || {
+        // The programs are of the type `syscall`.
+        let needs = [Need::Kernel, Need::Since(5, 14)];
+        Case::new(&format!("{name}::kernel"), &needs, || {
             body(&Engine::kernel().unwrap());
         })
     });
@@ -37,7 +39,7 @@ fn main() -> ExitCode {
     ));
     cases.push(Case::new(
         "an_unguarded_call_of_an_absent_function_names_it::kernel",
-        &[Need::Kernel, Need::KernelTypes],
+        &[Need::Kernel, Need::KernelTypes, Need::Since(5, 14)],
         an_unguarded_call_of_an_absent_function_names_it,
     ));
     cases.push(Case::new(

@@ -60,7 +60,8 @@ fn main() -> ExitCode {
         Case::new(&format!("{name}::vm"), &[], || body(&Engine::vm().unwrap()))
     });
     let on_kernel = BOTH.iter().map(|(name, body)| {
-        Case::new(&format!("{name}::kernel"), &[Need::Kernel], || {
+        let needs = [Need::Kernel, since(name)];
+        Case::new(&format!("{name}::kernel"), &needs, || {
             body(&Engine::kernel().unwrap());
         })
     });
@@ -86,6 +87,15 @@ fn main() -> ExitCode {
         over_a_socket,
     ));
     twinbpf_trials::run(cases)
+}
+
+/// The release that brought what a case is about.
+fn since(case: &str) -> Need {
+    match case {
+        "take_copies_and_removes" => Need::Since(5, 14),
+        "bloom_filters_never_deny_what_they_have" => Need::Since(5, 16),
+        _ => Need::Since(4, 18),
+    }
 }
 
 fn raw(engine: &Engine, kind: MapKind, sizes: (u32, u32), entries: u32) -> RawMap {

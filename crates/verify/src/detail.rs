@@ -4,6 +4,7 @@
 //! function here knows one shape, and returns nothing if a part is missing: then the cause from the table of codes has to do.
 
 use twinbpf_object::Code;
+use twinbpf_object::abi::helper_prototype;
 
 /// One sentence about this refusal, if its words have a known shape.
 pub(crate) fn detail(code: Code, words: &str) -> Option<String> {
@@ -144,9 +145,15 @@ fn helper(words: &str) -> Option<String> {
     let name = rest.split(['#', ' ', ';']).next()?;
     let number = number(rest, "#");
     match (name, number) {
-        ("unknown" | "", Some(number)) => {
-            Some(format!("this kernel has no helper number {number}"))
-        }
+        ("unknown" | "", Some(number)) => Some(
+            match i32::try_from(number).ok().and_then(helper_prototype) {
+                Some(known) => format!(
+                    "this kernel has no helper number {number}: `bpf_{}` came with Linux {}",
+                    known.name, known.since
+                ),
+                None => format!("this kernel has no helper number {number}"),
+            },
+        ),
         ("unknown" | "", None) => None,
         _ => Some(format!(
             "helper {name} is not available to this program type"
@@ -417,6 +424,11 @@ mod tests {
             Code::HELPER_NOT_ALLOWED,
             "invalid func unknown#9999",
             "this kernel has no helper number 9999",
+        ),
+        (
+            Code::HELPER_NOT_ALLOWED,
+            "invalid func unknown#174",
+            "this kernel has no helper number 174: `bpf_get_attach_cookie` came with Linux 5.15",
         ),
         (
             Code::HELPER_ARGUMENT,

@@ -144,7 +144,7 @@ fn is_states(line: &str) -> bool {
 }
 
 /// Lines that are neither instructions nor reasons.
-const REMARKS: [&str; 21] = [
+const REMARKS: [&str; 22] = [
     "HINT: ",
     "Traceback ",
     "Caused by:",
@@ -152,6 +152,8 @@ const REMARKS: [&str; 21] = [
     "libbpf: ",
     "verification time ",
     "stack depth ",
+    // KERNEL: from 7.2 on, among the statistics.
+    "insns processed ",
     "insns_processed ",
     "mark_precise:",
     "func#",

@@ -1,4 +1,8 @@
 //! Kernels for guests: Debian's cloud packages, downloaded through apt and unpacked into a cache, never installed.
+//!
+//! A package that apt does not offer here, of an older or newer Debian, is used too once it is unpacked in the cache under its name:
+//! `dpkg-deb -x linux-image-5.10.0-46-cloud-amd64_*.deb target/guests/linux-image-5.10.0-46-cloud-amd64`. From 7.2 on a kernel is in two
+//! packages, `linux-binary-*` and `linux-modules-*`, which go into one folder called `linux-image-*`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -60,17 +64,17 @@ fn has_series(names: &[String], wanted: &str) -> bool {
 impl Kernel {
     /// The file that a machine starts.
     pub(super) fn image(&self) -> Result<PathBuf, String> {
-        find(&self.folder.join("boot"), &|name| {
-            name.starts_with("vmlinuz-")
+        // From 7.2 on the file lies beside the modules.
+        find(&self.folder, &|name| {
+            name.starts_with("vmlinuz-") || name == "vmlinuz"
         })
-        .ok_or_else(|| format!("{} has no kernel in boot", self.folder.display()))
+        .ok_or_else(|| format!("{} has no vmlinuz", self.folder.display()))
     }
 
     /// The modules that tests use, in the order in which they are loaded.
     pub(super) fn modules(&self) -> Vec<PathBuf> {
-        let lib = self.folder.join("lib/modules");
         let file_of = |module: &&str| {
-            find(&lib, &|name| {
+            find(&self.folder, &|name| {
                 let end = name.strip_prefix(*module);
                 end.is_some_and(|end| matches!(end, ".ko" | ".ko.xz"))
             })
@@ -80,8 +84,8 @@ impl Kernel {
 
     /// The configuration it was built with.
     pub(super) fn configuration(&self) -> Option<PathBuf> {
-        find(&self.folder.join("boot"), &|name| {
-            name.starts_with("config-")
+        find(&self.folder, &|name| {
+            name.starts_with("config-") || name == "config"
         })
     }
 }
@@ -167,20 +171,38 @@ fn unpacked(cache: &Path, series: String, package: &str) -> Result<Kernel, Strin
     let folder = cache.join(package);
     if !folder.exists() {
         let download = tempfile::tempdir_in(cache).map_err(|error| format!("a folder: {error}"))?;
-        let mut apt = Command::new("apt-get");
-        apt.args(["download", "-qq", package])
-            .current_dir(download.path());
-        succeed(apt, package)?;
-        let file = find(download.path(), &|name| name.ends_with(".deb"))
-            .ok_or_else(|| format!("{package}: apt downloaded nothing"))?;
         let whole = download.path().join("unpacked");
-        let mut dpkg = Command::new("dpkg-deb");
-        dpkg.arg("-x").arg(file).arg(&whole);
-        succeed(dpkg, package)?;
+        for part in parts(package) {
+            let mut apt = Command::new("apt-get");
+            apt.args(["download", "-qq", &part])
+                .current_dir(download.path());
+            succeed(apt, &part)?;
+            let is_part = |name: &str| name.starts_with(&part) && name.ends_with(".deb");
+            let file = find(download.path(), &is_part)
+                .ok_or_else(|| format!("{part}: apt downloaded nothing"))?;
+            let mut dpkg = Command::new("dpkg-deb");
+            dpkg.arg("-x").arg(file).arg(&whole);
+            succeed(dpkg, &part)?;
+        }
         // What is in the cache is whole.
         fs::rename(&whole, &folder).map_err(|error| format!("{}: {error}", folder.display()))?;
     }
     Ok(Kernel { series, folder })
+}
+
+/// The packages that hold the kernel: from 7.2 on `linux-image-...` is empty and names two others.
+fn parts(package: &str) -> Vec<String> {
+    let shown = Command::new("apt-cache").args(["show", package]).output();
+    let text = shown.map(|output| output.stdout).unwrap_or_default();
+    let text = String::from_utf8_lossy(&text).into_owned();
+    let others = ["linux-binary-", "linux-modules-"].map(|prefix| {
+        let rest = package.strip_prefix("linux-image-").unwrap_or(package);
+        format!("{prefix}{rest}")
+    });
+    match others.iter().all(|other| text.contains(other.as_str())) {
+        true => others.to_vec(),
+        false => vec![package.to_owned()],
+    }
 }
 
 fn succeed(mut command: Command, package: &str) -> Result<(), String> {

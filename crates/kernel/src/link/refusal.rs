@@ -3,11 +3,12 @@
 //! One number means different things at different hooks (`EBUSY` is another XDP program at an interface, and the same priority
 //! in the packet filter), so the words are chosen by hook and number. What cannot be told apart is not guessed at.
 
+use std::os::fd::BorrowedFd;
 use std::path::Path;
 
 use twinbpf_object::abi::nearest_name;
 use twinbpf_object::btf::Type;
-use twinbpf_object::hook::{Moment, XdpMode};
+use twinbpf_object::hook::{IteratorScope, Moment, XdpMode};
 use twinbpf_object::{Code, Diagnosis, Errno, Error, ErrorKind, Hook};
 
 use crate::host;
@@ -198,6 +199,8 @@ pub(super) fn refused(program: &KernelProgram, hook: &Hook, errno: Errno) -> Err
             "this machine does not count that; virtual ones often lack the counters of the processor",
         )
         .help("cpu-clock and the others of the kernel are everywhere"),
+        // What a request has beyond what the kernel knows makes it too big.
+        (_, Errno::E2BIG) if !host::is_at_least(since(hook)) => not_supported(program, hook),
         (_, Errno::ENOSPC | Errno::E2BIG | Errno::ERANGE) => {
             Diagnosis::new(Code::ATTACH, "the hook has no room for another program")
                 .kind(ErrorKind::Limit)
@@ -303,6 +306,21 @@ pub(super) fn table_not_exchanged(errno: Errno, is_expected: bool) -> Error {
         ),
     };
     diagnosis.errno(errno).into()
+}
+
+/// Why the kernel says nothing about a link.
+pub(super) fn unanswered(link: BorrowedFd<'_>, errno: Errno) -> Error {
+    if errno == Errno::EINVAL && !super::is_link(link) {
+        let message = "the program is at an event of perf, which the kernel has no link for";
+        return Diagnosis::new(Code::ATTACH_UNSUPPORTED, message)
+            .errno(errno)
+            .fact("they came with", "Linux 5.15")
+            .fact("this is", host::shown_version(host::kernel_version()))
+            .into();
+    }
+    Diagnosis::new(Code::HOST_IO, "the kernel does not say what the link is")
+        .errno(errno)
+        .into()
 }
 
 /// Why a link's program was not exchanged.
@@ -426,17 +444,21 @@ fn not_supported(program: &KernelProgram, hook: &Hook) -> Diagnosis {
     diagnosis
 }
 
-/// The release that brought links for a hook.
+/// The release that brought links for a hook, with everything that this one asks for.
 fn since(hook: &Hook) -> &'static str {
+    use IteratorScope::{Cgroup, Process, Thread};
     match hook {
         Hook::Xdp(_) => "5.9",
         Hook::Tc(_) => "6.6",
         Hook::Netkit(_) => "6.7",
         Hook::SocketMap { .. } => "6.10",
         Hook::Cgroup(_) => "5.7",
+        Hook::Iterator(Thread(_) | Process(_) | Cgroup { .. }) => "6.1",
         Hook::NetworkNamespace { .. } | Hook::Iterator(_) => "5.8",
         Hook::Netfilter(_) => "6.4",
+        Hook::Tracing { cookie } if *cookie != 0 => "5.19",
         Hook::Tracing { .. } => "5.5",
+        Hook::RawTracepoint { cookie, .. } if *cookie != 0 => "6.10",
         Hook::RawTracepoint { .. } => "4.17",
         Hook::Tracepoint { .. }
         | Hook::Kprobe(_)

@@ -162,7 +162,13 @@ fn every_known_reason_gets_its_code_help_and_instruction() {
         let program = program(ProgramKind::SocketFilter, insns, vec![]);
         let error = KernelProgram::load(&program, &[], Some("GPL"), None).unwrap_err();
         let diagnosis = error.diagnosis();
-        assert_eq!(diagnosis.code.as_str(), code, "{}", diagnosis.render());
+        let log = diagnosis.kernel_text.as_deref().unwrap_or_default();
+        assert_eq!(
+            diagnosis.code.as_str(),
+            code,
+            "{}\n{log}",
+            diagnosis.render()
+        );
         assert!(
             !diagnosis.help.is_empty() && diagnosis.kernel_text.is_some(),
             "{code}"

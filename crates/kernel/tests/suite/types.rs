@@ -12,7 +12,8 @@ pub(crate) fn cases() -> Vec<Case> {
     vec![
         Case::new(
             "types::locks_callbacks_and_global_functions_need_them_and_get_them",
-            &[Need::Kernel],
+            // Callbacks came with it.
+            &[Need::Kernel, Need::Since(5, 13)],
             locks_callbacks_and_global_functions_need_them_and_get_them,
         ),
         Case::new(

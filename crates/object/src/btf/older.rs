@@ -10,9 +10,11 @@
 //! | `VAR` | 5.2 | an integer of one byte |
 //! | `DATASEC` | 5.2 | a struct with as many integers in the same place |
 //! | global `FUNC` | 5.6 | a static one |
+//! | `DATASEC` without variables | 5.12 | an empty struct |
 //! | `FLOAT` | 5.13 | an empty struct of that size |
 //! | `DECL_TAG` | 5.16 | an integer of one byte |
 //! | `TYPE_TAG` | 5.17 | `const` |
+//! | signed `ENUM` | 6.0 | an unsigned one |
 //! | `ENUM64` | 6.0 | a union with as many integers |
 //! | `DATASEC` with `?` in its name | 6.10 | `_` in its place |
 //!
@@ -67,6 +69,10 @@ fn replace(image: &mut Image, record: Record, version: u32, integer: u32) {
         kind::FUNCTION_PROTOTYPE if before(5, 0) => enumerate(image, record),
         kind::VARIABLE if before(5, 2) => byte_sized(image, record),
         kind::DATA_SECTION if before(5, 2) => neutralise_section(image, record, integer),
+        // KERNEL: 5.10 answers "vlen == 0".
+        kind::DATA_SECTION if record.count == 0 && before(5, 12) => {
+            neutralise_section(image, record, integer);
+        }
         kind::DATA_SECTION if before(6, 10) => {
             image.change_text(
                 record.name,
@@ -82,6 +88,8 @@ fn replace(image: &mut Image, record: Record, version: u32, integer: u32) {
             image.set_kind(record, kind::CONST, 0);
             image.set_word(record.at, 0);
         }
+        // KERNEL: 5.10 answers "Invalid btf_info kind_flag".
+        kind::ENUM if before(6, 0) => image.set_kind(record, kind::ENUM, record.count),
         kind::ENUM64 if before(6, 0) => {
             image.set_kind(record, kind::UNION, record.count);
             members(image, record, integer);

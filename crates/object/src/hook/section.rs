@@ -58,11 +58,6 @@ fn named(
     match kind {
         ProgramKind::SocketFilter => Ok(Hook::socket(interface()?)),
         ProgramKind::Xdp => Ok(Hook::xdp(interface()?)),
-        ProgramKind::SchedCls if let Some(end) = netkit_end(attach) => Ok(Hook::Netkit(Netkit {
-            interface: interface()?.to_owned(),
-            end,
-            order: Order::default(),
-        })),
         ProgramKind::LwtIn | ProgramKind::LwtOut | ProgramKind::LwtXmit => {
             Err(open(section, "route", "route.out:INTERFACE:10.1.0.0/16"))
         }
@@ -70,11 +65,22 @@ fn named(
             Some(map) => Ok(Hook::SocketMap { map }),
             None => Err(open(section, "map of sockets", "sockmap:ID")),
         },
-        ProgramKind::SchedCls => Ok(Hook::Tc(Tc {
-            interface: interface()?.to_owned(),
-            direction: direction(attach, section),
-            order: Order::default(),
-        })),
+        ProgramKind::SchedCls => {
+            let interface = interface()?.to_owned();
+            let order = Order::default();
+            Ok(match netkit_end(attach) {
+                Some(end) => Hook::Netkit(Netkit {
+                    interface,
+                    end,
+                    order,
+                }),
+                None => Hook::Tc(Tc {
+                    interface,
+                    direction: direction(attach, section),
+                    order,
+                }),
+            })
+        }
         _ if is_of_cgroups(kind, attach) => {
             let path = places.cgroup.clone();
             Ok(Hook::Cgroup(Cgroup {

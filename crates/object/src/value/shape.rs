@@ -108,8 +108,8 @@ impl Types<'_> {
                 Type::Integer(_) | Type::Pointer(_) | Type::Enumeration(_) | Type::Float { .. },
             ) => Ok(()),
             // A struct around one thing is that thing: `struct in_addr`, or a newtype of Rust.
-            (_, Type::Struct(whole)) if let [only] = whole.members.as_slice() => {
-                self.check_at(only.target, shape, path)
+            (_, Type::Struct(whole)) if whole.members.len() == 1 => {
+                self.check_at(whole.members[0].target, shape, path)
             }
             (Shape::Struct { fields: [only], .. }, _) => self.check_at(id, only.shape, path),
             _ => Err(self.another_kind(id, found, shape, path)),

@@ -104,3 +104,19 @@ fn every_older_kernel_gets_only_kinds_it_knows_under_the_same_numbers() {
         }
     }
 }
+
+#[test]
+fn older_kernels_get_neither_signed_enums_nor_sections_without_variables() {
+    let moved = Object::parse(fixture!("core_target_moved")).unwrap();
+    let signed = |btf: &Btf| {
+        let is_signed = |found: &Type| matches!(found, Type::Enumeration(it) if it.is_signed);
+        btf.iter().filter(|(_, found)| is_signed(found)).count()
+    };
+    assert!(signed(&uploaded(&moved, CURRENT)) > 0);
+    assert_eq!(signed(&uploaded(&moved, 5 << 16 | 15 << 8)), 0);
+
+    let functions = Object::parse(fixture!("functions")).unwrap();
+    let empty = |btf: &Btf| section(btf, ".rodata").map(|section| section.variables.len());
+    assert_eq!(empty(&uploaded(&functions, CURRENT)), Some(0));
+    assert_eq!(empty(&uploaded(&functions, 5 << 16 | 10 << 8)), None);
+}

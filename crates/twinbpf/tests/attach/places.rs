@@ -27,9 +27,10 @@ fn object(programs: &[&str]) -> Object {
     object
         .set_variable("process", &std::process::id().to_ne_bytes())
         .unwrap();
-    object
-        .set_variable("has_raw_cookies", &u32::from(is_since(6, 10)).to_ne_bytes())
-        .unwrap();
+    for (variable, (major, minor)) in [("has_cookies", (5, 15)), ("has_raw_cookies", (6, 10))] {
+        let has = u32::from(is_since(major, minor));
+        object.set_variable(variable, &has.to_ne_bytes()).unwrap();
+    }
     object
 }
 

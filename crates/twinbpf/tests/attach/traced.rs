@@ -34,7 +34,7 @@ pub(crate) fn cases() -> Vec<Case> {
         ),
         case(
             "an_entry_is_recognised_by_its_cookie",
-            &[],
+            &[Need::Since(5, 19)],
             an_entry_is_recognised_by_its_cookie,
         ),
         case(
@@ -49,7 +49,8 @@ pub(crate) fn cases() -> Vec<Case> {
         ),
         case(
             "a_function_of_a_module_is_seen_called",
-            &[Need::Network],
+            // Types of modules came with it.
+            &[Need::Network, Need::Since(5, 11)],
             a_function_of_a_module_is_seen_called,
         ),
         case(
