@@ -301,6 +301,7 @@ const MODULES: &[(&str, &[Row])] = &[
                     "code",
                     "config",
                     "fault",
+                    "handles",
                     "helpers",
                     "machine",
                     "maps",
@@ -441,6 +442,7 @@ const MODULES: &[(&str, &[Row])] = &[
             ("ring", &["map_error", "map_value", "raw_map"]),
             ("user_ring", &["map_error", "raw_map", "ring"]),
             ("perf_buffer", &["raw_map", "ring"]),
+            ("stream", &["map_error", "perf_buffer", "raw_map", "ring"]),
             (
                 "map",
                 &[

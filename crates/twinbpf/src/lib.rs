@@ -66,6 +66,8 @@ mod program;
 mod raw_map;
 mod ring;
 mod sharing;
+#[cfg(feature = "tokio")]
+mod stream;
 mod user_ring;
 mod variable;
 mod walk;
@@ -92,6 +94,8 @@ pub use plain_value::PlainValue;
 pub use program::Program;
 pub use raw_map::{RawMap, UpdateMode};
 pub use ring::{RawRing, Record, Ring};
+#[cfg(feature = "tokio")]
+pub use stream::RecordStream;
 pub use user_ring::{Reservation, UserRing};
 pub use variable::Variable;
 pub use walk::RawEntries;

@@ -1,6 +1,7 @@
 //! Perf buffers: the older way of records from programs, one buffer for each CPU.
 
 use std::ops::ControlFlow;
+use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
 
 use twinbpf_kernel::{KernelPerfBuffer, PerfPass};
@@ -129,6 +130,27 @@ impl PerfBuffer {
     /// How many records were lost so far, as far as the passes have seen.
     pub fn lost(&self) -> u64 {
         self.lost
+    }
+
+    /// The descriptors to wait on with others, as [`RawRing::descriptor`](crate::RawRing::descriptor): one for each CPU in the
+    /// kernel, one for all in the vm.
+    ///
+    /// # Errors
+    ///
+    /// If the vm can open no more descriptors.
+    pub fn descriptors(&self) -> Result<Vec<BorrowedFd<'_>>> {
+        match &self.handle {
+            Handle::Kernel(buffer) => Ok(buffer.descriptors().collect()),
+            Handle::Vm { map, .. } => map
+                .records_descriptor()
+                .map(|descriptor| vec![descriptor])
+                .map_err(|errno| refused(&self.map, "opening a descriptor to wait on", errno)),
+        }
+    }
+
+    /// The map it is.
+    pub fn map(&self) -> &RawMap {
+        &self.map
     }
 
     fn wait(&self, timeout: Duration) -> Result<()> {

@@ -145,11 +145,19 @@ impl RawRing {
         }
     }
 
-    /// The descriptor to wait on with others, readable when there is a record; the vm's rings have none.
-    pub fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+    /// The descriptor to wait on with others, readable when there is a record. Drain until there is nothing, then wait; and look now
+    /// and then also if nothing happens: programs may ask that nobody be woken. A ring of the vm has one from the first
+    /// time that somebody asks, and each drain costs two or three system calls from then on.
+    ///
+    /// # Errors
+    ///
+    /// If the vm can open no more descriptors.
+    pub fn descriptor(&self) -> Result<BorrowedFd<'_>> {
         match &self.handle {
-            RingHandle::Kernel(ring) => Some(ring.as_fd()),
-            RingHandle::Vm(_) => None,
+            RingHandle::Kernel(ring) => Ok(ring.as_fd()),
+            RingHandle::Vm(map) => map
+                .records_descriptor()
+                .map_err(|errno| refused(&self.map, "opening a descriptor to wait on", errno)),
         }
     }
 
@@ -308,17 +316,13 @@ impl<T: FromBytes> Ring<T> {
         &mut self.raw
     }
 
+    /// The ring in bytes, for good.
+    pub fn into_raw(self) -> RawRing {
+        self.raw
+    }
+
     fn judge(&self, count: usize, wrong: Option<usize>) -> Result<usize> {
-        let Some(len) = wrong else {
-            return Ok(count);
-        };
-        let message = format!(
-            "a record has {len} bytes, `{}` has {}",
-            std::any::type_name::<T>(),
-            size_of::<T>()
-        );
-        let diagnosis = Diagnosis::new(Code::MAP_TYPE_SIZE, message);
-        Err(named(self.raw.map.spec(), diagnosis).into())
+        wrong.map_or(Ok(count), |len| Err(too_short::<T>(&self.raw.map, len)))
     }
 }
 
@@ -341,6 +345,16 @@ fn typed<T: FromBytes>(
             ControlFlow::Break(())
         }
     }
+}
+
+/// What is wrong with a record of `len` bytes.
+pub(crate) fn too_short<T>(map: &RawMap, len: usize) -> Error {
+    let message = format!(
+        "a record has {len} bytes, `{}` has {}",
+        std::any::type_name::<T>(),
+        size_of::<T>()
+    );
+    named(map.spec(), Diagnosis::new(Code::MAP_TYPE_SIZE, message)).into()
 }
 
 /// Why a ring cannot be opened.

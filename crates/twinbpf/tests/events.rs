@@ -3,9 +3,11 @@
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
+use std::os::fd::BorrowedFd;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use twinbpf::zerocopy::{FromBytes, IntoBytes};
 use twinbpf::{
     Code, Engine, EngineKind, ErrorKind, Loaded, Object, PerfBuffer, RawRing, Ring, TestInput,
@@ -26,6 +28,10 @@ const BOTH: &[(&str, Body)] = &[
         a_pass_can_break_off_and_go_on,
     ),
     ("a_record_that_is_too_short_is_an_error", too_short),
+    (
+        "a_ring_is_waited_for_with_other_descriptors",
+        waited_for_with_others,
+    ),
     ("a_wait_in_vain_ends_at_its_deadline", a_wait_in_vain),
     (
         "records_that_wake_nobody_are_found",
@@ -191,10 +197,44 @@ fn a_wait_in_vain(engine: &Engine) {
     assert_eq!(ring.raw().wait(Duration::ZERO), Ok(false));
     run(&loaded, "send");
     assert_eq!(ring.raw().wait(Duration::from_secs(5)), Ok(true));
-    assert_eq!(
-        ring.raw().descriptor().is_some(),
-        engine.kind() == EngineKind::Kernel
-    );
+}
+
+fn waited_for_with_others(engine: &Engine) {
+    let loaded = events(engine, 4, 0);
+    let mut ring = ring(&loaded);
+    run(&loaded, "send");
+    assert!(is_readable(ring.raw().descriptor().unwrap(), 5));
+    all(&mut ring);
+    assert!(!is_readable(ring.raw().descriptor().unwrap(), 0));
+    std::thread::scope(|scope| {
+        for _ in 0..100 {
+            let writer = scope.spawn(|| run(&loaded, "send"));
+            assert!(is_readable(ring.raw().descriptor().unwrap(), 5));
+            writer.join().unwrap();
+            // Not all of them: there is still something.
+            ring.raw().drain(|_| ControlFlow::Break(())).unwrap();
+            assert!(is_readable(ring.raw().descriptor().unwrap(), 0));
+            all(&mut ring);
+            assert!(!is_readable(ring.raw().descriptor().unwrap(), 0));
+        }
+    });
+    let mut buffer =
+        PerfBuffer::open(loaded.raw_map("perf").unwrap(), 1, WhenFull::LoseNewest).unwrap();
+    let any = |buffer: &PerfBuffer| {
+        let descriptors = buffer.descriptors().unwrap();
+        descriptors.iter().any(|one| is_readable(*one, 0))
+    };
+    assert!(!any(&buffer));
+    run(&loaded, "send_perf");
+    assert!(any(&buffer));
+    perf_numbers(&mut buffer);
+    assert!(!any(&buffer));
+}
+
+fn is_readable(descriptor: BorrowedFd<'_>, tv_sec: i64) -> bool {
+    let mut waiting = [PollFd::from_borrowed_fd(descriptor, PollFlags::IN)];
+    let timeout = Timespec { tv_sec, tv_nsec: 0 };
+    poll(&mut waiting, Some(&timeout)).unwrap() > 0
 }
 
 fn records_that_wake_nobody(engine: &Engine) {

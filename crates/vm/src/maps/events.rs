@@ -4,17 +4,21 @@
 //! bytes; what does not fit is counted as lost.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::os::fd::BorrowedFd;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use twinbpf_object::{Errno, MapSpec};
 
 use super::array::{index, next_index};
+use super::bell::Bell;
 use super::kind::{Behaviour, Source, Writer};
 
 #[derive(Debug)]
 pub(crate) struct Events {
     max_entries: u32,
+    /// INVARIANT: with this held, the bell is readable exactly if there is a record.
     buffers: Mutex<BTreeMap<u32, Buffer>>,
+    bell: Bell,
 }
 
 #[derive(Debug, Default)]
@@ -29,6 +33,7 @@ impl Events {
         Self {
             max_entries: spec.max_entries,
             buffers: Mutex::default(),
+            bell: Bell::default(),
         }
     }
 
@@ -41,7 +46,9 @@ impl Events {
             room: room_bytes,
             ..Buffer::default()
         };
-        self.buffers().insert(index, buffer);
+        let mut buffers = self.buffers();
+        buffers.insert(index, buffer);
+        self.silence_if_empty(&buffers);
         Ok(())
     }
 
@@ -60,7 +67,27 @@ impl Events {
             }
         }
         buffer.records.push_back(record.into());
+        if buffer.records.len() == 1 {
+            self.bell.ring();
+        }
         Ok(())
+    }
+
+    /// A descriptor that is readable when there is a record at any index, made when it is first asked for.
+    pub(super) fn descriptor(&self) -> Result<BorrowedFd<'_>, Errno> {
+        let buffers = self.buffers();
+        self.bell.hang_up()?;
+        if buffers.values().any(|buffer| !buffer.records.is_empty()) {
+            self.bell.ring();
+        }
+        drop(buffers);
+        self.bell.descriptor().ok_or(Errno::EBADF)
+    }
+
+    fn silence_if_empty(&self, buffers: &BTreeMap<u32, Buffer>) {
+        if self.bell.is_hung_up() && buffers.values().all(|buffer| buffer.records.is_empty()) {
+            self.bell.silence();
+        }
     }
 
     /// Takes the records of an index out, and how many were lost since the last time.
@@ -74,7 +101,9 @@ impl Events {
             .iter()
             .map(|record| record.len().max(1))
             .sum::<usize>();
-        (records, std::mem::take(&mut buffer.lost))
+        let lost = std::mem::take(&mut buffer.lost);
+        self.silence_if_empty(&buffers);
+        (records, lost)
     }
 
     fn buffers(&self) -> MutexGuard<'_, BTreeMap<u32, Buffer>> {
@@ -104,7 +133,10 @@ impl Behaviour for Events {
         if index >= self.max_entries {
             return Err(Errno::E2BIG);
         }
-        self.buffers().remove(&index).map(drop).ok_or(Errno::ENOENT)
+        let mut buffers = self.buffers();
+        let removed = buffers.remove(&index);
+        self.silence_if_empty(&buffers);
+        removed.map(drop).ok_or(Errno::ENOENT)
     }
 
     fn next_key(&self, key: Option<&[u8]>, next: &mut [u8]) -> Result<(), Errno> {

@@ -7,6 +7,7 @@
 
 mod absent;
 mod array;
+mod bell;
 mod bloom;
 mod events;
 mod hash;
@@ -22,6 +23,7 @@ mod trie;
 mod user_ring;
 
 use std::any::Any;
+use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -379,6 +381,21 @@ impl VmMap {
     pub fn wait_for_ring(&self, timeout: Duration) -> Result<bool, Errno> {
         let ring = self.live().ring().ok_or(Errno::EINVAL)?;
         Ok(ring.wait(timeout))
+    }
+
+    /// A descriptor to wait on with others, readable when a reader of this ring buffer or perf event array is to look; made when it is
+    /// first asked for. Taking out what is there makes it unreadable again.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` if this is neither, or that no descriptor can be opened.
+    pub fn records_descriptor(&self) -> Result<BorrowedFd<'_>, Errno> {
+        let live = self.live();
+        match (live.ring(), live.events()) {
+            (Some(ring), _) => ring.descriptor(),
+            (_, Some(events)) => events.descriptor(),
+            _ => Err(Errno::EINVAL),
+        }
     }
 
     /// Whether a record of `len` bytes fits a user ring buffer now.

@@ -9,6 +9,7 @@
 //! record lies where it starts and simply goes on, and nobody looks at the bytes it would have aliased. Headers and positions
 //! are the host's alone, so nothing a program writes can mislead the reader.
 
+use std::os::fd::BorrowedFd;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, compiler_fence, fence};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
@@ -16,6 +17,7 @@ use std::time::Duration;
 use twinbpf_object::{Errno, MapSpec};
 use zerocopy::FromZeros;
 
+use super::bell::Bell;
 use super::kind::Behaviour;
 use crate::window::{Extent, ProgramAccess, Window, barrier_for_all, has_barrier_for_all};
 
@@ -48,6 +50,7 @@ pub(crate) struct Ring {
     reader: Mutex<()>,
     wakeups: Mutex<u64>,
     wakeup: Condvar,
+    bell: Bell,
 }
 
 /// A record that a program is writing.
@@ -74,6 +77,7 @@ impl Ring {
             reader: Mutex::default(),
             wakeups: Mutex::default(),
             wakeup: Condvar::new(),
+            bell: Bell::default(),
         })
     }
 
@@ -127,6 +131,9 @@ impl Ring {
         if flags & FORCE_WAKEUP != 0 || (is_caught_up && flags & NO_WAKEUP == 0) {
             *self.wakeups.lock().unwrap_or_else(PoisonError::into_inner) += 1;
             self.wakeup.notify_all();
+            // Either we see the bell that a reader has just hung up, or it sees our record (`descriptor`).
+            fence(Ordering::SeqCst);
+            self.bell.ring();
         }
     }
 
@@ -156,6 +163,13 @@ impl Ring {
     /// Hands every record that is ready to `use_record`, until it says stop or `most` were read.
     pub(super) fn drain(&self, most: usize, mut use_record: impl FnMut(&[u8]) -> bool) -> usize {
         let _only_one = self.reader.lock().unwrap_or_else(PoisonError::into_inner);
+        self.bell.silence();
+        let read = self.read(most, &mut use_record);
+        self.ring_if_ready();
+        read
+    }
+
+    fn read(&self, most: usize, use_record: &mut impl FnMut(&[u8]) -> bool) -> usize {
         let mut read = 0;
         let mut buffer = Vec::new();
         while read < most {
@@ -189,15 +203,33 @@ impl Ring {
         read
     }
 
+    /// A descriptor that is readable when the reader is to look, made when it is first asked for.
+    pub(super) fn descriptor(&self) -> Result<BorrowedFd<'_>, Errno> {
+        self.bell.hang_up()?;
+        self.ring_if_ready();
+        self.bell.descriptor().ok_or(Errno::EBADF)
+    }
+
+    /// Has a reader come that waits on the descriptor, if there is something, or if nobody can know.
+    fn ring_if_ready(&self) {
+        if self.bell.is_hung_up() && (!self.is_sure() || self.is_ready()) {
+            self.bell.ring();
+        }
+    }
+
+    /// Whether from here on a record is seen by us, or whoever commits it sees that we have caught up.
+    fn is_sure(&self) -> bool {
+        !self.is_one_sided || barrier_for_all()
+    }
+
     /// Waits until a program wakes the reader, or for `timeout`; whether something may be there.
     pub(super) fn wait(&self, timeout: Duration) -> bool {
         let wakeups = self.wakeups.lock().unwrap_or_else(PoisonError::into_inner);
         if self.is_ready() {
             return true;
         }
-        // From here on a record is seen by us, or whoever commits it sees that we have caught up. Without the barrier nobody knows,
-        // so nobody sleeps for long.
-        let is_sure = !self.is_one_sided || barrier_for_all();
+        // Without the barrier nobody knows, so nobody sleeps for long.
+        let is_sure = self.is_sure();
         if self.is_ready() {
             return true;
         }
