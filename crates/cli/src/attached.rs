@@ -16,7 +16,7 @@ use twinbpf::{
 
 use crate::exit::Exit;
 use crate::output::{Failure, Output};
-use crate::table;
+use crate::{link, table};
 
 /// What `net` is told.
 #[derive(Debug, Args)]
@@ -191,7 +191,7 @@ fn numbers(list: &AttachedList) -> Vec<Value> {
 
 /// KERNEL: 6.18 lists links of the packet filter of all namespaces, and does not say whose they are; so does bpftool.
 fn packet_filter() -> Result<Vec<Value>> {
-    let found = links()?.into_iter().filter_map(|link| match link.place {
+    let found = link::infos()?.into_iter().filter_map(|link| match link.place {
         LinkPlace::Netfilter {
             family,
             point,
@@ -203,17 +203,6 @@ fn packet_filter() -> Result<Vec<Value>> {
         _ => None,
     });
     Ok(found.collect())
-}
-
-fn links() -> Result<Vec<twinbpf::LinkInfo>> {
-    let mut infos = Vec::new();
-    for id in Link::ids()? {
-        // It may have ended since.
-        if let Some(link) = Link::by_id(id)? {
-            infos.push(link.info()?);
-        }
-    }
-    Ok(infos)
 }
 
 /// What is attached to cgroups.
@@ -324,7 +313,7 @@ fn cgroup_root() -> Result<PathBuf> {
 
 /// What is attached to events.
 pub(crate) fn perf(output: &Output) -> Result<Exit, Failure> {
-    let rows: Vec<Map<String, Value>> = links()?
+    let rows: Vec<Map<String, Value>> = link::infos()?
         .into_iter()
         .filter_map(|link| {
             let fields = event(&link.place)?;

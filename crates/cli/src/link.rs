@@ -99,13 +99,7 @@ pub(crate) fn link(args: &LinkArgs, output: &Output) -> Result<Exit, Failure> {
 }
 
 fn list(output: &Output) -> Result<(), Failure> {
-    let mut infos = Vec::new();
-    for id in Link::ids()? {
-        // It may have ended since.
-        if let Some(link) = Link::by_id(id)? {
-            infos.push(link.info()?);
-        }
-    }
+    let infos = infos()?;
     if output.wants_json() {
         let documents: Vec<Value> = infos.iter().map(document).collect();
         return output.document(&documents);
@@ -115,6 +109,18 @@ fn list(output: &Output) -> Result<(), Failure> {
         return Ok(());
     }
     output.data(&text(&infos))
+}
+
+/// What the kernel says about each link of the system.
+pub(crate) fn infos() -> Result<Vec<LinkInfo>> {
+    let mut infos = Vec::new();
+    for id in Link::ids()? {
+        // It may have ended since; or end now, which leaves some sorts of links without an answer.
+        if let Some(Ok(info)) = Link::by_id(id)?.map(|link| link.info()) {
+            infos.push(info);
+        }
+    }
+    Ok(infos)
 }
 
 fn open(id: u32) -> Result<Link> {

@@ -5,7 +5,7 @@ use std::os::fd::AsFd;
 use twinbpf_object::{Code, Diagnosis, Errno, Error, ErrorKind, Result};
 
 use crate::privilege::{Capability, Privileges};
-use crate::sys;
+use crate::sys::{self, Numbered};
 
 /// Types in the kernel.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,13 +29,11 @@ pub fn listed_types() -> Result<Vec<TypesInfo>> {
 }
 
 fn list() -> Result<Vec<TypesInfo>, Errno> {
-    let (mut all, mut last) = (Vec::new(), 0);
-    while let Some(id) = sys::next_types_id(last)? {
-        last = id;
-        let types = match sys::types_by_id(id) {
-            Ok(types) => types,
-            Err(Errno::ENOENT) => continue,
-            Err(errno) => return Err(errno),
+    let mut all = Vec::new();
+    for id in sys::ids(Numbered::Types)? {
+        // They may have gone since.
+        let Some(types) = sys::by_id(Numbered::Types, id)? else {
+            continue;
         };
         let reply = sys::types_info(types.as_fd())?;
         all.push(TypesInfo {

@@ -303,56 +303,6 @@ pub(crate) fn map_create(request: &MapCreate, cpu_slots: u32) -> Result<MapFd, E
     })
 }
 
-/// The number of the map after the one with this number; `None` after the last.
-pub(crate) fn next_id(after: u32) -> Result<Option<u32>, Errno> {
-    let mut request = ObjectId {
-        id: after,
-        ..ObjectId::default()
-    };
-    // SAFETY: an `ObjectId` has no address in it.
-    match unsafe { bpf(Command::MapNextId, &mut request) } {
-        Ok(_) => Ok(Some(request.next_id)),
-        Err(Errno::ENOENT) => Ok(None),
-        Err(errno) => Err(errno),
-    }
-}
-
-/// The map with this number.
-pub(crate) fn by_id(id: u32) -> Result<OwnedFd, Errno> {
-    let mut request = ObjectId {
-        id,
-        ..ObjectId::default()
-    };
-    // SAFETY: an `ObjectId` has no address in it; the command answers with a new descriptor.
-    unsafe { bpf_descriptor(Command::MapById, &mut request) }
-}
-
-/// The types with this number, as bytes.
-pub(crate) fn types_by_id(id: u32) -> Result<Vec<u8>, Errno> {
-    let mut request = ObjectId {
-        id,
-        ..ObjectId::default()
-    };
-    // SAFETY: an `ObjectId` has no address in it; the command answers with a new descriptor.
-    let fd = unsafe { bpf_descriptor(Command::BtfById, &mut request) }?;
-    let mut bytes = Vec::new();
-    // The first question asks for the size only: it has no room for bytes.
-    for _ in 0..2 {
-        let mut reply = BtfInfoReply {
-            btf: writable(&mut bytes),
-            btf_size: u32::try_from(bytes.len()).map_err(|_| Errno::E2BIG)?,
-            ..BtfInfoReply::default()
-        };
-        let mut request = info_request(fd.as_fd(), reply.as_mut_bytes())?;
-        // SAFETY: the kernel writes at most `info_len` bytes to `reply`, and to the address in it at most `btf_size` bytes, which is
-        // the length of `bytes`; both are exclusively borrowed. The address of the name is 0.
-        unsafe { bpf(Command::ObjectInfo, &mut request) }?;
-        let size = usize::try_from(reply.btf_size).map_err(|_| Errno::E2BIG)?;
-        bytes.resize(size, 0);
-    }
-    Ok(bytes)
-}
-
 /// Whether a descriptor is a map. `BPF_OBJ_GET_INFO_BY_FD` answers about programs and links as well, in other words.
 fn is_map(fd: BorrowedFd<'_>) -> bool {
     let link = std::fs::read_link(format!("/proc/self/fd/{}", fd.as_raw_fd()));

@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use twinbpf_object::{Code, Diagnosis, Errno, Error, Result};
 
 use crate::privilege::{Capability, Privileges};
-use crate::sys;
+use crate::sys::{self, Numbered};
 
 /// The types of a module.
 ///
@@ -28,14 +28,10 @@ pub(crate) fn of_module(name: &str) -> Result<OwnedFd> {
 }
 
 fn search(name: &str) -> Result<Option<OwnedFd>, Errno> {
-    let mut last = 0;
-    while let Some(id) = sys::next_types_id(last)? {
-        last = id;
-        let types = match sys::types_by_id(id) {
-            Ok(types) => types,
-            // They went since.
-            Err(Errno::ENOENT) => continue,
-            Err(errno) => return Err(errno),
+    for id in sys::ids(Numbered::Types)? {
+        // They may have gone since.
+        let Some(types) = sys::by_id(Numbered::Types, id)? else {
+            continue;
         };
         if sys::types_info(types.as_fd())?.owner.as_deref() == Some(name) {
             return Ok(Some(types));

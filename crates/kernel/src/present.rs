@@ -12,8 +12,9 @@ use crate::attr::{MapInfoReply, name_text};
 use crate::fd_info::FdInfo;
 use crate::host;
 use crate::map::KernelMap;
-use crate::map_fd::{self, MapFd};
+use crate::map_fd::MapFd;
 use crate::privilege::{Capability, Privileges};
+use crate::sys::{self, Numbered};
 use crate::types::KernelTypes;
 
 impl KernelMap {
@@ -23,11 +24,9 @@ impl KernelMap {
     ///
     /// If a privilege is missing: numbers reach every map of the system.
     pub fn by_id(id: u32) -> Result<Option<Self>> {
-        match map_fd::by_id(id) {
-            Ok(fd) => Self::from_fd(fd).map(Some),
-            Err(Errno::ENOENT) => Ok(None),
-            Err(errno) => Err(not_permitted(format!("opening map {id}"), errno)),
-        }
+        let fd = sys::by_id(Numbered::Map, id)
+            .map_err(|errno| not_permitted(format!("opening map {id}"), errno))?;
+        fd.map(Self::from_fd).transpose()
     }
 
     /// Takes a descriptor of a map: inherited, received over a socket, or opened elsewhere.
@@ -52,15 +51,8 @@ impl KernelMap {
     ///
     /// If a privilege is missing.
     pub fn ids() -> Result<Vec<u32>> {
-        let mut ids = Vec::new();
-        let mut last = 0;
-        while let Some(id) = map_fd::next_id(last)
-            .map_err(|errno| not_permitted("listing the maps of the system".to_owned(), errno))?
-        {
-            ids.push(id);
-            last = id;
-        }
-        Ok(ids)
+        sys::ids(Numbered::Map)
+            .map_err(|errno| not_permitted("listing the maps of the system".to_owned(), errno))
     }
 
     /// The types in which the map's keys and values are numbers, if it has any.
@@ -82,7 +74,7 @@ impl KernelMap {
                 _ => KernelTypes::default().get(),
             };
         }
-        let bytes = map_fd::types_by_id(info.types_id).map_err(cannot)?;
+        let bytes = sys::types_bytes(info.types_id).map_err(cannot)?;
         let order = if cfg!(target_endian = "big") {
             ByteOrder::Big
         } else {

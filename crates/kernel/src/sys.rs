@@ -8,10 +8,12 @@
 )]
 
 mod link;
+mod numbered;
 mod perf;
 mod program_lists;
 
 pub(crate) use link::*;
+pub(crate) use numbered::*;
 pub(crate) use perf::*;
 pub(crate) use program_lists::*;
 
@@ -83,30 +85,6 @@ pub(crate) fn btf_load(request: &BtfLoad, types: &[u8], log: &mut [u8]) -> Resul
     unsafe { bpf_descriptor(Command::BtfLoad, &mut request) }
 }
 
-/// The types with this number.
-pub(crate) fn types_by_id(id: u32) -> Result<OwnedFd, Errno> {
-    let mut request = ObjectId {
-        id,
-        ..ObjectId::default()
-    };
-    // SAFETY: an `ObjectId` has no address in it; the command answers with a new descriptor.
-    unsafe { bpf_descriptor(Command::BtfById, &mut request) }
-}
-
-/// The number of the next types after those with number `id`; `None` behind the last.
-pub(crate) fn next_types_id(id: u32) -> Result<Option<u32>, Errno> {
-    let mut request = ObjectId {
-        id,
-        ..ObjectId::default()
-    };
-    // SAFETY: an `ObjectId` has no address in it.
-    match unsafe { bpf(Command::BtfNextId, &mut request) } {
-        Ok(_) => Ok(Some(request.next_id)),
-        Err(Errno::ENOENT) => Ok(None),
-        Err(errno) => Err(errno),
-    }
-}
-
 /// What the kernel says about types.
 #[derive(Debug)]
 pub(crate) struct TypesReply {
@@ -134,6 +112,27 @@ pub(crate) fn types_info(types: BorrowedFd<'_>) -> Result<TypesReply, Errno> {
         size_bytes: reply.btf_size,
         owner: (reply.kernel_btf != 0).then(|| text_of(&name)),
     })
+}
+
+/// Types with this number, as bytes; `ENOENT` if there are none.
+pub(crate) fn types_bytes(id: u32) -> Result<Vec<u8>, Errno> {
+    let types = by_id(Numbered::Types, id)?.ok_or(Errno::ENOENT)?;
+    let mut bytes = Vec::new();
+    // The first question asks for the size only: it has no room for bytes.
+    for _ in 0..2 {
+        let mut reply = BtfInfoReply {
+            btf: writable(&mut bytes),
+            btf_size: u32::try_from(bytes.len()).map_err(|_| Errno::E2BIG)?,
+            ..BtfInfoReply::default()
+        };
+        let mut request = info_request(types.as_fd(), reply.as_mut_bytes())?;
+        // SAFETY: the kernel writes at most `info_len` bytes to `reply`, and to the address in it at most `btf_size` bytes, which is
+        // the length of `bytes`; both are exclusively borrowed. The address of the name is 0.
+        unsafe { bpf(Command::ObjectInfo, &mut request) }?;
+        let size = usize::try_from(reply.btf_size).map_err(|_| Errno::E2BIG)?;
+        bytes.resize(size, 0);
+    }
+    Ok(bytes)
 }
 
 /// A log up to its zero.

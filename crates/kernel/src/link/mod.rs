@@ -21,12 +21,13 @@ use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use twinbpf_object::{Code, Diagnosis, Errno, Error, Hook, Result};
+use twinbpf_object::{Errno, Error, Hook, Result};
 
 pub use self::info::{LinkInfo, LinkPlace};
 use crate::map::KernelMap;
+use crate::pin;
 use crate::program::KernelProgram;
-use crate::{pin, sys};
+use crate::sys::{self, Numbered};
 
 /// A program at a hook. Dropping it detaches, unless it is pinned or somebody else holds the same link.
 #[derive(Debug)]
@@ -111,11 +112,8 @@ impl KernelLink {
     ///
     /// If a privilege is missing.
     pub fn by_id(id: u32) -> Result<Option<Self>> {
-        match sys::by_id(sys::Numbered::Link, id) {
-            Ok(fd) => Ok(Some(Self::one(fd))),
-            Err(Errno::ENOENT) => Ok(None),
-            Err(errno) => Err(refusal::not_listed(errno)),
-        }
+        let fd = sys::by_id(Numbered::Link, id).map_err(refusal::not_listed)?;
+        Ok(fd.map(Self::one))
     }
 
     /// Gives the link a name in a bpffs, under which the program stays attached until the name is removed.
@@ -126,6 +124,9 @@ impl KernelLink {
     pub fn pin(&self, path: &Path) -> Result<()> {
         if !self.others.is_empty() {
             return Err(refusal::several_links());
+        }
+        if !is_link(self.as_fd()) {
+            return Err(refusal::unanswered(self.as_fd(), Errno::EINVAL));
         }
         pin::pin(self.as_fd(), path)
     }
@@ -178,7 +179,7 @@ impl KernelLink {
     ///
     /// The kernel's number.
     pub fn info(&self) -> Result<LinkInfo> {
-        info::of(self.as_fd()).map_err(|errno| unanswered(errno).into())
+        info::of(self.as_fd()).map_err(|errno| refusal::unanswered(self.as_fd(), errno))
     }
 
     /// A new reading of an iterator: each begins anew.
@@ -204,17 +205,7 @@ impl AsFd for KernelLink {
 ///
 /// If a privilege is missing.
 pub fn link_ids() -> Result<Vec<u32>> {
-    let mut ids = Vec::new();
-    let mut id = 0;
-    while let Some(next) = sys::next_id(sys::Numbered::Link, id).map_err(refusal::not_listed)? {
-        ids.push(next);
-        id = next;
-    }
-    Ok(ids)
-}
-
-fn unanswered(errno: Errno) -> Diagnosis {
-    Diagnosis::new(Code::HOST_IO, "the kernel does not say what the link is").errno(errno)
+    sys::ids(Numbered::Link).map_err(refusal::not_listed)
 }
 
 /// Whether a descriptor is a link, as `/proc` says it.

@@ -16,9 +16,10 @@ use crate::attr::{
     Arm, IterateCgroups, IterateMap, IterateTasks, LinkCreate, NetfilterArm, OrderedArm,
     TracingArm, fd_number,
 };
+use crate::device;
 use crate::map::KernelMap;
 use crate::program::{KernelProgram, function_number};
-use crate::{device, map_fd, sys};
+use crate::sys::{self, Numbered};
 
 /// Attaches a program whose kind fits the hook.
 ///
@@ -127,7 +128,7 @@ fn netkit(program: &KernelProgram, hook: &Netkit) -> Result<Made> {
 }
 
 fn socket_map(program: &KernelProgram, map: u32) -> Result<Made> {
-    let map = map_fd::by_id(map).map_err(|errno| refusal::no_map(map, errno))?;
+    let map = map_numbered(map)?;
     let attach = match (program.attach_kind(), program.kind()) {
         (Some(attach), _) => attach.0,
         (None, ProgramKind::SkMsg) => attach_number("SK_MSG_VERDICT"),
@@ -136,6 +137,11 @@ fn socket_map(program: &KernelProgram, map: u32) -> Result<Made> {
     };
     let request = head(program, fd_number(map.as_fd()), attach);
     Ok(sys::link_create(&request, &Arm::None))
+}
+
+fn map_numbered(id: u32) -> Result<OwnedFd> {
+    let map = sys::by_id(Numbered::Map, id).and_then(|map| map.ok_or(Errno::ENOENT));
+    map.map_err(|errno| refusal::no_map(id, errno))
 }
 
 fn cgroup(program: &KernelProgram, hook: &Cgroup) -> Result<Made> {
@@ -279,13 +285,11 @@ fn iterator(program: &KernelProgram, scope: &IteratorScope) -> Result<Made> {
         IteratorScope::All => sys::link_create(&request, &Arm::None),
         IteratorScope::Thread(tid) => tasks(*tid, 0),
         IteratorScope::Process(pid) => tasks(0, *pid),
-        IteratorScope::Map(id) => match map_fd::by_id(*id) {
-            Ok(map) => {
-                let map_fd = fd_number(map.as_fd());
-                sys::link_create_iterator(&request, &IterateMap { map_fd })
-            }
-            Err(errno) => return Err(refusal::no_map(*id, errno)),
-        },
+        IteratorScope::Map(id) => {
+            let map = map_numbered(*id)?;
+            let map_fd = fd_number(map.as_fd());
+            sys::link_create_iterator(&request, &IterateMap { map_fd })
+        }
         IteratorScope::Cgroup { path, walk } => {
             let folder = folder(path)?;
             let scope = IterateCgroups {

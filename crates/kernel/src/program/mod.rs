@@ -188,11 +188,8 @@ impl KernelProgram {
 ///
 /// The kernel's number: `EPERM` without `CAP_SYS_ADMIN`.
 pub fn program_by_id(id: u32) -> Result<Option<KernelProgramInfo>, Errno> {
-    match sys::program_by_id(id) {
-        Ok(fd) => Ok(Some(info_of(&fd)?)),
-        Err(Errno::ENOENT) => Ok(None),
-        Err(errno) => Err(errno),
-    }
+    let found = sys::program_by_id(id)?;
+    found.as_ref().map(info_of).transpose()
 }
 
 fn info_of(fd: &sys::ProgramFd) -> Result<KernelProgramInfo, Errno> {

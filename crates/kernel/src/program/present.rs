@@ -10,7 +10,6 @@ use twinbpf_object::{Code, Diagnosis, Errno, Error, ErrorKind, Insn, ProgramKind
 
 use super::{Inner, KernelProgram};
 use crate::attr::name_text;
-use crate::map_fd;
 use crate::privilege::{Capability, Privileges};
 use crate::sys::{self, Numbered, ProgramFd, ProgramLists};
 
@@ -88,11 +87,9 @@ impl KernelProgram {
     ///
     /// If a privilege is missing: numbers reach every program of the system.
     pub fn by_id(id: u32) -> Result<Option<Self>> {
-        match sys::program_by_id(id) {
-            Ok(fd) => Self::found(fd).map(Some),
-            Err(Errno::ENOENT) => Ok(None),
-            Err(errno) => Err(not_permitted("opening a program by its number", errno)),
-        }
+        let fd = sys::program_by_id(id)
+            .map_err(|errno| not_permitted("opening a program by its number", errno))?;
+        fd.map(Self::found).transpose()
     }
 
     /// The numbers of all programs of the system, ascending.
@@ -101,17 +98,7 @@ impl KernelProgram {
     ///
     /// If a privilege is missing.
     pub fn ids() -> Result<Vec<u32>> {
-        let mut ids = Vec::new();
-        let mut last = 0;
-        let next = |last| {
-            sys::next_id(Numbered::Program, last)
-                .map_err(|errno| not_permitted("listing programs", errno))
-        };
-        while let Some(id) = next(last)? {
-            ids.push(id);
-            last = id;
-        }
-        Ok(ids)
+        sys::ids(Numbered::Program).map_err(|errno| not_permitted("listing programs", errno))
     }
 
     /// The numbers of the maps that it uses.
@@ -140,7 +127,7 @@ impl KernelProgram {
         let types = match reply.btf_id {
             0 => None,
             id => {
-                let bytes = map_fd::types_by_id(id).map_err(unread)?;
+                let bytes = sys::types_bytes(id).map_err(unread)?;
                 Some(Btf::parse(&bytes, host_order())?)
             }
         };
@@ -181,7 +168,7 @@ fn full_name(fd: &ProgramFd) -> Option<String> {
         return None;
     }
     let lists = sys::program_lists(fd.as_fd()).ok()?;
-    let bytes = map_fd::types_by_id(reply.btf_id).ok()?;
+    let bytes = sys::types_bytes(reply.btf_id).ok()?;
     let types = Btf::parse(&bytes, host_order()).ok()?;
     functions(&lists, &types).into_iter().next().map(|it| it.1)
 }

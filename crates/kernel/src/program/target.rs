@@ -15,7 +15,7 @@ use twinbpf_object::{Code, Diagnosis, Errno, Error, LinkedProgram, ProgramKind, 
 use super::LoadContext;
 use crate::interface::Interface;
 use crate::types::KernelTypes;
-use crate::{host, map_fd, module_types, sys};
+use crate::{host, module_types, sys};
 
 /// What a program attaches to, as the kernel takes it; all zero for most programs.
 #[derive(Debug, Default)]
@@ -160,7 +160,7 @@ pub(crate) fn function_number(other: BorrowedFd<'_>, function: &str) -> Result<u
             .help("compile it with -g")
             .into());
     }
-    let bytes = map_fd::types_by_id(types_id).map_err(cannot)?;
+    let bytes = sys::types_bytes(types_id).map_err(cannot)?;
     let types = Arc::new(Btf::parse(&bytes, ByteOrder::HOST)?);
     let found = Sort::Function.find(&types, function);
     found

@@ -9,10 +9,10 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use twinbpf_object::Errno;
 use zerocopy::{Immutable, IntoBytes};
 
-use super::{ProgramFd, bpf, bpf_descriptor, info_request, readable, writable};
+use super::{Numbered, ProgramFd, bpf, bpf_descriptor, by_id, info_request, readable, writable};
 use crate::attr::{
     ARM_BYTES, Arm, Command, IterCreate, IteratorArm, KprobesArm, LinkCreate, LinkDetach,
-    LinkInfoReply, LinkUpdate, ObjectId, RawTracepointOpen, UprobesArm, fd_number, link_type,
+    LinkInfoReply, LinkUpdate, RawTracepointOpen, UprobesArm, fd_number, link_type,
     perf_event_type,
 };
 
@@ -175,48 +175,9 @@ pub(crate) fn raw_tracepoint_open(
     unsafe { bpf_descriptor(Command::RawTracepointOpen, &mut request) }
 }
 
-/// What numbers of the kernel stand for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Numbered {
-    Program,
-    Link,
-}
-
-/// The number after `id`; `None` if there is none. Starting from 0 walks through all.
-pub(crate) fn next_id(of: Numbered, id: u32) -> Result<Option<u32>, Errno> {
-    let command = match of {
-        Numbered::Program => Command::ProgramNextId,
-        Numbered::Link => Command::LinkNextId,
-    };
-    let mut request = ObjectId {
-        id,
-        ..ObjectId::default()
-    };
-    // SAFETY: the struct has numbers only, no address; the kernel writes `next_id` in it.
-    match unsafe { bpf(command, &mut request) } {
-        Ok(_) => Ok(Some(request.next_id)),
-        Err(Errno::ENOENT) => Ok(None),
-        Err(errno) => Err(errno),
-    }
-}
-
-/// A descriptor of what has this number.
-pub(crate) fn by_id(of: Numbered, id: u32) -> Result<OwnedFd, Errno> {
-    let command = match of {
-        Numbered::Program => Command::ProgramById,
-        Numbered::Link => Command::LinkById,
-    };
-    let mut request = ObjectId {
-        id,
-        ..ObjectId::default()
-    };
-    // SAFETY: the struct has numbers only, no address. The command makes a descriptor.
-    unsafe { bpf_descriptor(command, &mut request) }
-}
-
-/// A descriptor of the program with this number.
-pub(crate) fn program_by_id(id: u32) -> Result<ProgramFd, Errno> {
-    by_id(Numbered::Program, id).map(ProgramFd)
+/// A descriptor of the program with this number; `None` if there is none.
+pub(crate) fn program_by_id(id: u32) -> Result<Option<ProgramFd>, Errno> {
+    by_id(Numbered::Program, id).map(|fd| fd.map(ProgramFd))
 }
 
 /// Asks about a link, without the texts that some sorts have.
