@@ -165,6 +165,7 @@ const MODULES: &[(&str, &[Row])] = &[
                     "map",
                     "map_fd",
                     "privilege",
+                    "sys",
                     "types",
                 ],
             ),
@@ -508,7 +509,6 @@ const MODULES: &[(&str, &[Row])] = &[
                 &["error_document", "exit", "object_file", "output"],
             ),
             ("doctor", &["exit", "output"]),
-            ("attached", &["exit", "output", "table"]),
             ("cleanup", &["exit", "output", "table"]),
             ("feature", &["btf_file", "exit", "output", "table"]),
             ("generate", &["btf_file", "exit", "object_file", "output"]),
@@ -542,6 +542,7 @@ const MODULES: &[(&str, &[Row])] = &[
                 ],
             ),
             ("link", &["exit", "output", "prog", "table"]),
+            ("attached", &["exit", "link", "output", "table"]),
             (
                 "inspect",
                 &[

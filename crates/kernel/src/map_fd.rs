@@ -10,9 +10,7 @@ use twinbpf_object::map_rules;
 use twinbpf_object::{Errno, MapKind};
 use zerocopy::IntoBytes;
 
-use crate::attr::{
-    BtfInfoReply, Command, MapBatch, MapCreate, MapElement, MapInfoReply, ObjectId, fd_number,
-};
+use crate::attr::{Command, MapBatch, MapCreate, MapElement, MapInfoReply, fd_number};
 use crate::sys::{bpf, bpf_descriptor, info_request, readable, writable};
 
 /// A map's descriptor together with the sizes of its elements.

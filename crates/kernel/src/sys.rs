@@ -27,7 +27,7 @@ use twinbpf_object::insn::INSN_BYTES;
 use zerocopy::IntoBytes;
 
 use crate::attr::{
-    BtfInfoReply, BtfLoad, Command, FunctionRecord, LineRecord, LinkAddress, ObjectId, ObjectInfo,
+    BtfInfoReply, BtfLoad, Command, FunctionRecord, LineRecord, LinkAddress, ObjectInfo,
     ObjectPath, PacketStatistics, ProgramInfoReply, ProgramLoad, ProgramTestRun, TokenCreate,
     fd_number,
 };
