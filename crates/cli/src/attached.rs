@@ -9,7 +9,7 @@ use clap::{Args, Subcommand};
 use serde_json::{Map, Value, json};
 use twinbpf::hook::TcDirection;
 use twinbpf::{
-    AttachKind, AttachedList, Code, Diagnosis, KernelProgramInfo, Link, LinkPlace, Result,
+    AttachKind, AttachedList, Code, Diagnosis, KernelProgramInfo, LinkPlace, Result,
     attached_to_cgroup, attached_to_interface, attached_to_namespace, attached_xdp, filters,
     interfaces, program_by_id,
 };
