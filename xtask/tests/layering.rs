@@ -117,7 +117,7 @@ const MODULES: &[(&str, &[Row])] = &[
             ("map_error", &["host", "privilege"]),
             ("mapped", &[]),
             ("module_types", &["privilege", "sys"]),
-            ("listed_types", &["privilege", "sys"]),
+            ("listed_types", &["host", "privilege", "sys"]),
             ("btf", &["attr", "host", "sys"]),
             (
                 "map",

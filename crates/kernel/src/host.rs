@@ -103,8 +103,34 @@ pub(crate) fn possible_cpus() -> Result<u32> {
 }
 
 /// The running kernel's version as `KERNEL_VERSION` packs it; 0 if its name does not start with one.
+///
+/// This is what `LINUX_VERSION_CODE` was when the kernel was built: what programs compare with, and before 5.0 what probes must
+/// name. Debian and Ubuntu leave the sublevel out of the release (`6.1.0-42-amd64` is 6.1.159) and write it elsewhere.
 pub(crate) fn kernel_version() -> u32 {
-    parse_release(&rustix::system::uname().release().to_string_lossy())
+    static VERSION: OnceLock<u32> = OnceLock::new();
+    *VERSION.get_or_init(|| {
+        let name = rustix::system::uname();
+        let signature = std::fs::read_to_string("/proc/version_signature").ok();
+        version_of(
+            &name.release().to_string_lossy(),
+            &name.version().to_string_lossy(),
+            signature.as_deref(),
+        )
+    })
+}
+
+/// The version from the three places where it may stand: the release, the words about the build, and Ubuntu's file.
+fn version_of(release: &str, build: &str, signature: Option<&str>) -> u32 {
+    let ubuntu = signature.and_then(|text| text.split_whitespace().nth(2));
+    // `#1 SMP PREEMPT_DYNAMIC Debian 6.1.159-1 (2025-12-30)`.
+    let debian = build.split_once("Debian ").map(|(_, version)| version);
+    let exact = ubuntu.or(debian).map(parse_release);
+    let released = parse_release(release);
+    // Words that mean something else are not of this series.
+    match exact {
+        Some(exact) if exact >> 8 == released >> 8 => exact,
+        _ => released,
+    }
 }
 
 /// Lifts `RLIMIT_MEMLOCK` where the kernel still charges maps to it, once per process. Says whether asking again makes sense: as long
@@ -258,5 +284,19 @@ mod tests {
         assert_eq!(parse_release("5.11"), version(5, 11));
         assert_eq!(parse_release("rolling"), 0);
         assert_eq!(shown_version(version(6, 18)), "6.18");
+    }
+
+    #[test]
+    fn distributions_write_the_sublevel_elsewhere() {
+        let debian = "#1 SMP PREEMPT_DYNAMIC Debian 6.1.159-1 (2025-12-30)";
+        let packed = version(6, 1) | 159;
+        assert_eq!(version_of("6.1.0-42-cloud-amd64", debian, None), packed);
+        let ubuntu = Some("Ubuntu 6.8.0-45.45-generic 6.8.12\n");
+        let build = "#45-Ubuntu SMP PREEMPT_DYNAMIC Fri Aug 30 12:02:04 UTC 2024";
+        let packed = version(6, 8) | 12;
+        assert_eq!(version_of("6.8.0-45-generic", build, ubuntu), packed);
+        // A kernel of one's own, built on Debian.
+        let own = "#2 SMP Debian 12 of Tuesday";
+        assert_eq!(version_of("6.18.4", own, None), version(6, 18) | 4);
     }
 }

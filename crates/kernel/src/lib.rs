@@ -54,7 +54,7 @@ pub use externs::configuration;
 pub use facts::KernelFacts;
 pub use filter::{FoundFilter, KernelFilter, abandoned_filters, filters};
 pub use link::{KernelLink, LinkInfo, LinkPlace, link_ids};
-pub use listed_types::{TypesInfo, listed_types};
+pub use listed_types::{TypesInfo, listed_types, types_by_id};
 pub use map::{KernelMap, KernelMapInfo, MapContext};
 pub use map_fd::{BatchCursor, BatchFound};
 pub use perf_buffer::{KernelPerfBuffer, PerfPass};

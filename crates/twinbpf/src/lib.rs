@@ -105,7 +105,7 @@ pub use twinbpf_kernel::{
     KernelFacts, KernelProgramInfo, LinkInfo, LinkPlace, MachineFunction, ProgramCode,
     ProgramPrint, ProgramPrints, RunCounting, Token, TypesInfo, abandoned_filters,
     abandoned_routes, attached_to_cgroup, attached_to_interface, attached_to_namespace,
-    attached_xdp, filters, interfaces, listed_types, program_by_id,
+    attached_xdp, filters, interfaces, listed_types, program_by_id, types_by_id,
 };
 pub use twinbpf_object::hook::{self, Hook};
 pub use twinbpf_object::link::{link, link_each};

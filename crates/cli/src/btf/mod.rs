@@ -10,7 +10,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use serde::Serialize;
 use twinbpf::btf::print::{self, RustTraits};
 use twinbpf::btf::{Btf, Type, TypeId};
-use twinbpf::{Code, Diagnosis, Error, ErrorKind};
+use twinbpf::{Code, Diagnosis, Error, ErrorKind, types_by_id};
 
 use crate::exit::Exit;
 use crate::output::{Failure, Output};
@@ -59,8 +59,12 @@ impl BtfArgs {
 #[derive(Debug, Args)]
 struct DumpArgs {
     /// A BPF object, or a file of BTF
-    #[arg(required_unless_present = "kernel")]
+    #[arg(required_unless_present_any = ["kernel", "id"])]
     file: Option<PathBuf>,
+
+    /// The types with this number in the kernel, as `btf list` shows them
+    #[arg(long, conflicts_with_all = ["file", "kernel", "base"])]
+    id: Option<u32>,
 
     /// The running kernel's types
     #[arg(long, conflicts_with = "file")]
@@ -75,7 +79,7 @@ struct DumpArgs {
     names: Vec<String>,
 
     /// Only what the keys, values and variables of an object consist of
-    #[arg(long, conflicts_with = "kernel")]
+    #[arg(long, conflicts_with_all = ["kernel", "id"])]
     maps: bool,
 
     /// The types that those in the file continue; for modules in /sys/kernel/btf the kernel's
@@ -125,8 +129,14 @@ struct TextDocument<'a> {
 fn dump(args: &DumpArgs, output: &Output) -> Result<Exit, Failure> {
     let path = args.file.as_deref().filter(|_| !args.kernel);
     let path = path.unwrap_or_else(|| Path::new(KERNEL));
-    let btf: Arc<Btf> = btf_file::read_on(path, args.base.as_deref())?;
-    let in_file = |error: Error| error.in_file(path.display().to_string());
+    let btf: Arc<Btf> = match args.id {
+        Some(id) => numbered(id)?,
+        None => btf_file::read_on(path, args.base.as_deref())?,
+    };
+    let in_file = |error: Error| match args.id {
+        Some(id) => error.in_file(format!("types {id} of the kernel")),
+        None => error.in_file(path.display().to_string()),
+    };
     let mut roots = roots(&btf, &args.names).map_err(in_file)?;
     if args.maps {
         roots.extend(types_of_maps(path)?);
@@ -151,6 +161,16 @@ fn dump(args: &DumpArgs, output: &Output) -> Result<Exit, Failure> {
         }
     }
     Ok(Exit::Done)
+}
+
+fn numbered(id: u32) -> Result<Arc<Btf>, Error> {
+    types_by_id(id)?.ok_or_else(|| {
+        let message = format!("the kernel has no types with the number {id}");
+        Diagnosis::new(Code::BTF_MISSING, message)
+            .kind(ErrorKind::NotFound)
+            .help("`twinbpf btf list` shows those that it has")
+            .into()
+    })
 }
 
 fn dump_text(text: &str, output: &Output) -> Result<(), Failure> {

@@ -55,6 +55,11 @@ fn types_of_the_kernel_are_listed() {
     let program = loaded.programs().next().unwrap().info().unwrap();
     assert_eq!(own["prog_ids"], json!([program.id]));
     assert_eq!(find(json!(1))["name"], "vmlinux");
+    let number = info.types_id.unwrap().to_string();
+    let dumped = workshop.run(&["btf", "dump", "--id", &number, "--format", "c"]);
+    assert!(dumped.stdout.contains("struct flow"), "{dumped:?}");
+    let none = workshop.run(&["btf", "dump", "--id", "4294967294"]);
+    assert!(none.stderr.contains("btf list"), "{none:?}");
     let text = workshop.run(&["btf", "list"]).stdout;
     assert!(text.contains("vmlinux"), "{text}");
 }
