@@ -1,12 +1,13 @@
 //! Kernels for guests: Debian's cloud packages, downloaded through apt and unpacked into a cache, never installed.
 //!
-//! A package that apt does not offer here, of an older or newer Debian, is used too once it is unpacked in the cache under its name:
-//! `dpkg-deb -x linux-image-5.10.0-46-cloud-amd64_*.deb target/guests/linux-image-5.10.0-46-cloud-amd64`. From 7.2 on a kernel is in two
-//! packages, `linux-binary-*` and `linux-modules-*`, which go into one folder called `linux-image-*`.
+//! The system's own releases are asked first; a kernel that they do not have is looked for in all of Debian's. From 7.2 on a kernel is
+//! in two packages, `linux-binary-*` and `linux-modules-*`, which go into one folder called `linux-image-*`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+
+use super::apt::Apt;
 
 /// A kernel that is unpacked.
 #[derive(Debug)]
@@ -34,31 +35,33 @@ const MODULES: &[&str] = &[
     "null_blk",
 ];
 
-/// The kernels on offer, the newest of each series, oldest first; those in the cache if apt knows none. With `series`, only
-/// that one.
+/// The kernels on offer, the newest of each series, oldest first; those in the cache if there are any. With `series`, only that one.
 ///
 /// # Errors
 ///
 /// If a package that is on offer cannot be downloaded or unpacked.
 pub(super) fn all(cache: &Path, series: Option<&str>) -> Result<Vec<Kernel>, String> {
     fs::create_dir_all(cache).map_err(|error| format!("{}: {error}", cache.display()))?;
+    let is_enough = |names: &[String]| {
+        let mut chosen = newest_of_each(names).into_iter();
+        chosen.any(|(each, _)| series.is_none_or(|wanted| wanted == each))
+    };
+    let mut apt = Apt::default();
     let mut names = cached(cache);
-    if names.is_empty() || series.is_some_and(|wanted| !has_series(&names, wanted)) {
-        names.extend(offered());
+    if !is_enough(&names) {
+        names.extend(offered(&apt));
+    }
+    if series.is_some() && !is_enough(&names) {
+        apt = Apt::of_debian(cache)?;
+        names.extend(offered(&apt));
     }
     let chosen = newest_of_each(&names);
     let wanted = chosen
         .into_iter()
         .filter(|(each, _)| series.is_none_or(|wanted| wanted == each));
     wanted
-        .map(|(series, package)| unpacked(cache, series, &package))
+        .map(|(series, package)| unpacked(&apt, cache, series, &package))
         .collect()
-}
-
-fn has_series(names: &[String], wanted: &str) -> bool {
-    newest_of_each(names)
-        .iter()
-        .any(|(series, _)| series == wanted)
 }
 
 impl Kernel {
@@ -118,16 +121,9 @@ fn cached(cache: &Path) -> Vec<String> {
 }
 
 /// Names of packages that apt knows; none where there is no apt.
-fn offered() -> Vec<String> {
-    let listed = Command::new("apt-cache")
-        .args([
-            "search",
-            "--names-only",
-            "^linux-image-[0-9].*-cloud-amd64$",
-        ])
-        .output();
-    let text = listed.map(|output| output.stdout).unwrap_or_default();
-    let text = String::from_utf8_lossy(&text).into_owned();
+fn offered(apt: &Apt) -> Vec<String> {
+    let pattern = "^linux-image-[0-9].*-cloud-amd64$";
+    let text = apt.asked(&["search", "--names-only", pattern]);
     let first_words = text.lines().filter_map(|line| line.split(' ').next());
     first_words
         .filter(|name| series_of(name).is_some())
@@ -167,22 +163,22 @@ fn newest_of_each(names: &[String]) -> Vec<(String, String)> {
     newest
 }
 
-fn unpacked(cache: &Path, series: String, package: &str) -> Result<Kernel, String> {
+fn unpacked(apt: &Apt, cache: &Path, series: String, package: &str) -> Result<Kernel, String> {
     let folder = cache.join(package);
     if !folder.exists() {
         let download = tempfile::tempdir_in(cache).map_err(|error| format!("a folder: {error}"))?;
         let whole = download.path().join("unpacked");
-        for part in parts(package) {
-            let mut apt = Command::new("apt-get");
-            apt.args(["download", "-qq", &part])
+        for part in parts(apt, package) {
+            let mut get = apt.command("apt-get");
+            get.args(["download", "-qq", &part])
                 .current_dir(download.path());
-            succeed(apt, &part)?;
+            super::succeed(get, &part)?;
             let is_part = |name: &str| name.starts_with(&part) && name.ends_with(".deb");
             let file = find(download.path(), &is_part)
                 .ok_or_else(|| format!("{part}: apt downloaded nothing"))?;
             let mut dpkg = Command::new("dpkg-deb");
             dpkg.arg("-x").arg(file).arg(&whole);
-            succeed(dpkg, &part)?;
+            super::succeed(dpkg, &part)?;
         }
         // What is in the cache is whole.
         fs::rename(&whole, &folder).map_err(|error| format!("{}: {error}", folder.display()))?;
@@ -191,10 +187,8 @@ fn unpacked(cache: &Path, series: String, package: &str) -> Result<Kernel, Strin
 }
 
 /// The packages that hold the kernel: from 7.2 on `linux-image-...` is empty and names two others.
-fn parts(package: &str) -> Vec<String> {
-    let shown = Command::new("apt-cache").args(["show", package]).output();
-    let text = shown.map(|output| output.stdout).unwrap_or_default();
-    let text = String::from_utf8_lossy(&text).into_owned();
+fn parts(apt: &Apt, package: &str) -> Vec<String> {
+    let text = apt.asked(&["show", package]);
     let others = ["linux-binary-", "linux-modules-"].map(|prefix| {
         let rest = package.strip_prefix("linux-image-").unwrap_or(package);
         format!("{prefix}{rest}")
@@ -203,18 +197,6 @@ fn parts(package: &str) -> Vec<String> {
         true => others.to_vec(),
         false => vec![package.to_owned()],
     }
-}
-
-fn succeed(mut command: Command, package: &str) -> Result<(), String> {
-    let name = command.get_program().to_string_lossy().into_owned();
-    let output = command
-        .output()
-        .map_err(|error| format!("{package}: {name}: {error}"))?;
-    if output.status.success() {
-        return Ok(());
-    }
-    let words = String::from_utf8_lossy(&output.stderr).into_owned();
-    Err(format!("{package}: {name}: {}", words.trim()))
 }
 
 #[cfg(test)]

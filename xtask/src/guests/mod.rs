@@ -1,6 +1,7 @@
 //! Tests on other kernels: virtual machines that run our test binaries and nothing else.
 //!
 //! ```text
+//! apt.rs       what packages there are
 //! kernels.rs   Debian's packages, unpacked in target/guests
 //! binaries.rs  test binaries, and the libraries they name
 //! archive.rs   both, and the files that tests read, as the machine's first file system
@@ -11,6 +12,7 @@
 //! The first process of a machine is `guest-init`. Files lie in the guest where they lie here, because tests have the
 //! repository's paths compiled in. Without QEMU, or without a kernel, nothing runs and the summary says so.
 
+mod apt;
 mod archive;
 mod binaries;
 mod kernels;
@@ -296,4 +298,17 @@ fn add(archive: &mut Archive, file: &Path, place: &str) -> Result<(), String> {
     let bytes = fs::read(file).map_err(|error| format!("{}: {error}", file.display()))?;
     archive.file(place, &bytes);
     Ok(())
+}
+
+/// Runs a command; `what` is named where it fails.
+fn succeed(mut command: Command, what: &str) -> Result<(), String> {
+    let name = command.get_program().to_string_lossy().into_owned();
+    let output = command
+        .output()
+        .map_err(|error| format!("{what}: {name}: {error}"))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let words = String::from_utf8_lossy(&output.stderr).into_owned();
+    Err(format!("{what}: {name}: {}", words.trim()))
 }
