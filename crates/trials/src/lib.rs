@@ -10,6 +10,8 @@ use std::process::{Command, ExitCode, Stdio};
 
 use libtest_mimic::{Arguments, Failed, Trial};
 
+pub mod watched;
+
 /// What a case needs beyond a Rust toolchain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Need {
@@ -41,8 +43,8 @@ pub enum Need {
     Clang,
     /// The tool whose field names ours are, to compare with. No variable promises it.
     Bpftool,
-    /// The header with which authors leave probes in their programs, on x86-64.
-    UserProbeHeader,
+    /// A program with probes to be watched ([`watched`]).
+    WatchedProgram,
     /// A kernel that lets programs be called from functions: some are built without. No variable promises it.
     FunctionTracing,
     /// A kernel whose security hooks ask programs (`bpf` among its security modules). No variable promises it.
@@ -149,12 +151,18 @@ impl Need {
             Self::UserNamespaces => "userns",
             Self::Clang => "clang",
             Self::Bpftool => "bpftool",
-            Self::UserProbeHeader => "sdt",
+            Self::WatchedProgram => "sdt",
             Self::FunctionTracing => "function-tracing",
             Self::SecurityHooks => "security-hooks",
             // Nobody can promise it: the kernel is what it is.
             Self::Since(..) => "",
         }
+    }
+
+    /// Whether a case that needs this would run here.
+    #[must_use]
+    pub fn is_met(self) -> bool {
+        self.missing().is_none()
     }
 
     /// Why the need is not met, or `None` if it is.
@@ -214,7 +222,7 @@ impl Need {
             ),
             Self::Clang => succeeds("clang-19", &["--version"], "needs clang-19"),
             Self::Bpftool => succeeds("bpftool", &["version"], "needs bpftool"),
-            Self::UserProbeHeader => missing_probe_header(),
+            Self::WatchedProgram => watched::missing(),
             Self::FunctionTracing => {
                 let functions = Path::new("/sys/kernel/tracing/available_filter_functions");
                 (!functions.exists()).then(|| "needs a kernel that traces functions".to_owned())
@@ -275,14 +283,6 @@ fn succeeds(program: &str, arguments: &[&str], otherwise: &str) -> Option<String
         .status();
     let is_met = result.is_ok_and(|status| status.success());
     (!is_met).then(|| otherwise.to_owned())
-}
-
-fn missing_probe_header() -> Option<String> {
-    let folders = ["/usr/include", "/usr/include/x86_64-linux-gnu"];
-    let is_there = |folder: &str| Path::new(folder).join("sys/sdt.h").exists();
-    let is_x86_64 = cfg!(target_arch = "x86_64");
-    (!(is_x86_64 && folders.into_iter().any(is_there)))
-        .then(|| "needs x86-64 and sys/sdt.h (systemtap-sdt-dev)".to_owned())
 }
 
 /// Whether the kernel has something of this name.

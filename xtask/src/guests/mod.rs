@@ -24,6 +24,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use twinbpf_trials::{Need, watched};
+
 use self::archive::Archive;
 use self::binaries::Binary;
 use self::kernels::Kernel;
@@ -197,6 +199,7 @@ fn assemble(
     for binary in built {
         add_libraries(&mut archive, &binary.file)?;
     }
+    add_watched(&mut archive)?;
     for tool in ["ip", "tc", "unshare", "true"] {
         add_tool(&mut archive, tool)?;
     }
@@ -245,6 +248,20 @@ fn plan_tools(archive: &mut Archive, plan: &mut String, folder: &Path) -> Result
         plan.push_str(&format!(
             "run\t{tool}\t/\t/bin/guest-tools\t{tool}\t/objects/{tool}.o\n"
         ));
+    }
+    Ok(())
+}
+
+/// The program that tests of probes watch, in every form; none without what builds it.
+fn add_watched(archive: &mut Archive) -> Result<(), String> {
+    if !Need::WatchedProgram.is_met() {
+        return Ok(());
+    }
+    let folder = tempfile::tempdir().map_err(|error| format!("a folder: {error}"))?;
+    for (form, _) in watched::FORMS {
+        let file = watched::build(form, folder.path())?;
+        add(archive, &file, &format!("{}/{form}", watched::READY))?;
+        add_libraries(archive, &file)?;
     }
     Ok(())
 }

@@ -7,7 +7,7 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 
 use twinbpf::hook::{CodePlaces, Hook, Moment, Names, UprobeMulti, Usdt};
 use twinbpf::{Code, Engine, LinkPlace, Loaded, Object};
-use twinbpf_trials::{Case, Need};
+use twinbpf_trials::{Case, Need, watched};
 
 use crate::places::value;
 
@@ -21,37 +21,37 @@ pub(crate) fn cases() -> Vec<Case> {
     vec![
         case(
             "every_form_of_argument_is_read",
-            &[Need::Clang, Need::UserProbeHeader],
+            &[Need::WatchedProgram],
             every_form_of_argument_is_read,
         ),
         case(
             "a_probe_at_several_places_is_one_link",
-            &[Need::Clang, Need::UserProbeHeader],
+            &[Need::WatchedProgram],
             a_probe_at_several_places_is_one_link,
         ),
         case(
             "a_guarded_probe_counts_its_watchers",
-            &[Need::Clang, Need::UserProbeHeader],
+            &[Need::WatchedProgram],
             a_guarded_probe_counts_its_watchers,
         ),
         case(
             "attaching_again_takes_no_more_entries",
-            &[Need::Clang, Need::UserProbeHeader],
+            &[Need::WatchedProgram],
             attaching_again_takes_no_more_entries,
         ),
         case(
             "a_probe_that_is_not_there_has_a_neighbour",
-            &[Need::Clang, Need::UserProbeHeader],
+            &[Need::WatchedProgram],
             a_probe_that_is_not_there_has_a_neighbour,
         ),
         case(
             "many_functions_of_a_program_are_one_link",
-            &[Need::Clang, Need::UserProbeHeader],
+            &[Need::WatchedProgram, Need::Since(6, 6)],
             many_functions_of_a_program_are_one_link,
         ),
         case(
             "a_session_sees_entry_and_return",
-            &[Need::Clang, Need::UserProbeHeader, Need::Linux618],
+            &[Need::WatchedProgram, Need::Since(6, 13)],
             a_session_sees_entry_and_return,
         ),
         case(
@@ -74,17 +74,9 @@ struct Watched {
 }
 
 impl Watched {
-    fn build(flags: &[&str]) -> Self {
+    fn build(form: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("watched");
-        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/attach/watched.c");
-        let status = Command::new("clang-19")
-            .args(["-O2", "-Wall", "-Werror", "-o"])
-            .arg(&path)
-            .args(flags)
-            .arg(source)
-            .status();
-        assert!(status.unwrap().success(), "{flags:?}");
+        let path = watched::build(form, folder.path()).unwrap();
         Self {
             _folder: folder,
             path,
@@ -145,8 +137,8 @@ fn load(program: &str) -> Loaded {
 }
 
 fn every_form_of_argument_is_read() {
-    for flags in [&["-fPIE", "-pie"][..], &["-fno-pie", "-no-pie"]] {
-        let watched = Watched::build(flags);
+    for form in ["moving", "fixed"] {
+        let watched = Watched::build(form);
         let loaded = load("probe");
         let hook = Hook::Usdt(Usdt {
             cookie: 77,
@@ -158,26 +150,21 @@ fn every_form_of_argument_is_read() {
         let link = loaded.program("probe").unwrap().attach(&hook).unwrap();
         watched.start().work_and_end();
         drop(link);
-        assert_eq!(value::<u64>(&loaded, "probe_runs"), 1, "{flags:?}");
+        assert_eq!(value::<u64>(&loaded, "probe_runs"), 1, "{form}");
         assert_eq!(value::<u64>(&loaded, "probe_cookie"), 77);
         assert_eq!(value::<u64>(&loaded, "probe_count"), 8);
         let arguments = value::<[i64; 12]>(&loaded, "arguments");
         assert_eq!(
             arguments[..8],
             [-7, 22, 33, -5, 249, 65529, 11, 44],
-            "{flags:?}"
+            "{form}"
         );
     }
 }
 
 fn a_probe_at_several_places_is_one_link() {
-    for flags in [
-        &["-fPIE", "-pie"][..],
-        &["-fno-pie", "-no-pie"],
-        &["-O0"],
-        &["-fPIE", "-pie", "-Wl,-s"],
-    ] {
-        let watched = Watched::build(flags);
+    for form in ["moving", "fixed", "unoptimised", "stripped"] {
+        let watched = Watched::build(form);
         let loaded = load("probe");
         let mut running = watched.start();
         let mut other = watched.start();
@@ -189,9 +176,9 @@ fn a_probe_at_several_places_is_one_link() {
         let program = loaded.program("probe").unwrap();
         let link = program.attach(&hook.parse().unwrap()).unwrap();
         other.work();
-        assert_eq!(value::<u64>(&loaded, "probe_runs"), 0, "{flags:?}");
+        assert_eq!(value::<u64>(&loaded, "probe_runs"), 0, "{form}");
         running.work();
-        assert_eq!(value::<u64>(&loaded, "probe_runs"), 3, "{flags:?}");
+        assert_eq!(value::<u64>(&loaded, "probe_runs"), 3, "{form}");
         assert_eq!(value::<u64>(&loaded, "probe_count"), 3);
         assert_eq!(value::<u64>(&loaded, "first_arguments"), 1 + 20 + 33);
         let arguments = value::<[i64; 12]>(&loaded, "arguments");
@@ -200,30 +187,29 @@ fn a_probe_at_several_places_is_one_link() {
         drop(link);
         running.work_and_end();
         other.end();
-        assert_eq!(value::<u64>(&loaded, "probe_runs"), 3, "{flags:?}");
+        assert_eq!(value::<u64>(&loaded, "probe_runs"), 3, "{form}");
     }
 }
 
 fn a_guarded_probe_counts_its_watchers() {
-    for flags in [&["-fPIE", "-pie"][..], &["-fno-pie", "-no-pie"]] {
-        let flags = [flags, &["-DGUARDED"]].concat();
-        let watched = Watched::build(&flags);
+    for form in ["guarded-moving", "guarded-fixed"] {
+        let watched = Watched::build(form);
         let loaded = load("probe");
         let mut running = watched.start();
         assert_eq!(running.work(), 0);
         let hook = Hook::usdt(&watched.path, "twinbpf", "numbers");
         let link = loaded.program("probe").unwrap().attach(&hook).unwrap();
         // One counter serves all three places.
-        assert_eq!(running.work(), 3, "{flags:?}");
-        assert_eq!(value::<u64>(&loaded, "probe_runs"), 3, "{flags:?}");
+        assert_eq!(running.work(), 3, "{form}");
+        assert_eq!(value::<u64>(&loaded, "probe_runs"), 3, "{form}");
         drop(link);
-        assert_eq!(running.work(), 0, "{flags:?}");
+        assert_eq!(running.work(), 0, "{form}");
         running.end();
     }
 }
 
 fn attaching_again_takes_no_more_entries() {
-    let watched = Watched::build(&[]);
+    let watched = Watched::build("plain");
     let loaded = load("probe");
     let program = loaded.program("probe").unwrap();
     // The map has 8 entries, three places take three, and one is kept for places without arguments.
@@ -253,7 +239,7 @@ fn attaching_again_takes_no_more_entries() {
 }
 
 fn a_probe_that_is_not_there_has_a_neighbour() {
-    let watched = Watched::build(&[]);
+    let watched = Watched::build("plain");
     let loaded = load("probe");
     let program = loaded.program("probe").unwrap();
     let error = program
@@ -269,7 +255,7 @@ fn a_probe_that_is_not_there_has_a_neighbour() {
 }
 
 fn many_functions_of_a_program_are_one_link() {
-    let watched = Watched::build(&[]);
+    let watched = Watched::build("plain");
     let loaded = load("many");
     let many = loaded.program("many").unwrap();
     let link = many
@@ -281,7 +267,7 @@ fn many_functions_of_a_program_are_one_link() {
     let LinkPlace::UprobeMulti { path, count, .. } = &place else {
         unreachable!("{place:?}");
     };
-    assert!(path.ends_with("watched") && *count == 2, "{place:?}");
+    assert!(*path == watched.path && *count == 2, "{place:?}");
     drop(link);
     let named = UprobeMulti {
         path: watched.path.clone(),
@@ -308,7 +294,7 @@ fn many_functions_of_a_program_are_one_link() {
 }
 
 fn a_session_sees_entry_and_return() {
-    let watched = Watched::build(&[]);
+    let watched = Watched::build("plain");
     let loaded = load("session");
     let running = watched.start();
     let hook = format!(
