@@ -47,7 +47,8 @@ pub(crate) struct Ring {
     headers: Box<[AtomicU32]>,
     /// Whether a reader that goes to sleep makes the fence for the programs, too.
     is_one_sided: bool,
-    reader: Mutex<()>,
+    /// Held by the one reader; copies of records are made in it.
+    reader: Mutex<Vec<u8>>,
     wakeups: Mutex<u64>,
     wakeup: Condvar,
     bell: Bell,
@@ -162,16 +163,20 @@ impl Ring {
 
     /// Hands every record that is ready to `use_record`, until it says stop or `most` were read.
     pub(super) fn drain(&self, most: usize, mut use_record: impl FnMut(&[u8]) -> bool) -> usize {
-        let _only_one = self.reader.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut copy = self.reader.lock().unwrap_or_else(PoisonError::into_inner);
         self.bell.silence();
-        let read = self.read(most, &mut use_record);
+        let read = self.read(most, &mut copy, &mut use_record);
         self.ring_if_ready();
         read
     }
 
-    fn read(&self, most: usize, use_record: &mut impl FnMut(&[u8]) -> bool) -> usize {
+    fn read(
+        &self,
+        most: usize,
+        copy: &mut Vec<u8>,
+        use_record: &mut impl FnMut(&[u8]) -> bool,
+    ) -> usize {
         let mut read = 0;
-        let mut buffer = Vec::new();
         while read < most {
             let position = self.consumer.load(Ordering::Relaxed);
             if position == self.producer.load(Ordering::Acquire) {
@@ -187,10 +192,10 @@ impl Ring {
             let mut goes_on = true;
             if state & DISCARDED == 0 {
                 // A header's length was checked against the ring's size when the record was reserved.
-                buffer.resize(usize::try_from(len).unwrap_or(0), 0);
+                copy.resize(usize::try_from(len).unwrap_or(0), 0);
                 let offset = usize::try_from(position % self.size + HEADER_BYTES).unwrap_or(0);
-                if self.data.host().copy_out(offset, &mut buffer).is_some() {
-                    goes_on = use_record(&buffer);
+                if self.data.host().copy_out(offset, copy).is_some() {
+                    goes_on = use_record(copy);
                     read += 1;
                 }
             }
