@@ -17,7 +17,7 @@ use crate::held::Held;
 use crate::machine::{MAX_TAIL_CALLS, MAY_GOTO_LOOPS, Machine};
 use crate::maps::{LiveMap, Successor};
 use crate::objects::Objects;
-pub(crate) use crate::packet::Packet;
+pub(crate) use crate::packet::{Notes, Packet};
 use crate::provenance::{Provenance, Tracked};
 use crate::semantics::low_32;
 use crate::surroundings::Surroundings;

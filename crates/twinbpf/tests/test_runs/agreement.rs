@@ -54,14 +54,7 @@ pub(crate) fn agree(
     on_vm: impl Fn(&TestInput<'_>) -> Result<TestOutput, Option<Errno>>,
     input: &TestInput<'_>,
 ) {
-    // How long it took may differ.
-    let timeless = |output: TestOutput| TestOutput {
-        duration_ns: 0,
-        ..output
-    };
-    let expected = twinbpf_kernel::test_run(kernel, input).map_err(|error| error.errno());
-    let actual = on_vm(input);
-    let (actual, expected) = (actual.map(timeless), expected.map(timeless));
+    let (expected, actual) = outcomes(kernel, on_vm, input);
     assert!(
         actual == expected,
         "{}: {} bytes, context of {} {:?}: vm {}, kernel {}",
@@ -72,6 +65,25 @@ pub(crate) fn agree(
         told(&actual),
         told(&expected)
     );
+}
+
+/// What came of a run.
+pub(crate) type Outcome = Result<TestOutput, Option<Errno>>;
+
+/// The kernel's outcome and the vm's.
+pub(crate) fn outcomes(
+    kernel: &KernelProgram,
+    on_vm: impl Fn(&TestInput<'_>) -> Outcome,
+    input: &TestInput<'_>,
+) -> (Outcome, Outcome) {
+    // How long it took may differ.
+    let timeless = |output: TestOutput| TestOutput {
+        duration_ns: 0,
+        ..output
+    };
+    let expected = twinbpf_kernel::test_run(kernel, input).map_err(|error| error.errno());
+    let actual = on_vm(input);
+    (expected.map(timeless), actual.map(timeless))
 }
 
 pub(crate) fn told(outcome: &Result<TestOutput, Option<Errno>>) -> String {

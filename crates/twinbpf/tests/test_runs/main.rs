@@ -3,6 +3,8 @@
 
 mod agreement;
 mod programs;
+mod room;
+mod sequences;
 
 use std::process::ExitCode;
 
@@ -91,6 +93,8 @@ fn main() -> ExitCode {
         &[Need::Kernel],
         run_by_maps,
     ));
+    cases.extend(room::cases());
+    cases.extend(sequences::cases());
     twinbpf_trials::run(cases)
 }
 

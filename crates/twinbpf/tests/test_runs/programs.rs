@@ -28,6 +28,15 @@ pub(crate) const fn call(helper: i32) -> Insn {
     insn(0x85, 0, 0, 0, helper)
 }
 
+/// A register becomes a number of 64 bits.
+pub(crate) fn wide(register: u8, value: i64) -> [Insn; 2] {
+    let [a, b, c, d, e, f, g, h] = value.to_le_bytes();
+    [
+        insn(0x18, register, 0, 0, i32::from_le_bytes([a, b, c, d])),
+        insn(0, 0, 0, 0, i32::from_le_bytes([e, f, g, h])),
+    ]
+}
+
 /// Fields of the context, their offsets, and the types that may read them.
 pub(crate) const FIELDS: &[(&str, i16, &[ProgramKind])] = &[
     ("len", 0, &SKB),

@@ -16,6 +16,7 @@ mod packet;
 mod reroute;
 mod reshape;
 mod ring;
+mod room;
 mod system;
 mod text;
 pub(crate) mod timers;
@@ -106,7 +107,7 @@ pub(crate) static TABLE: &[Row] = &[
     Row { number: 44, arguments: 2, call: reshape::xdp_adjust_head },
     Row { number: 45, arguments: 3, call: memory::probe_read_str },
     Row { number: 48, arguments: 2, call: reshape::set_hash },
-    Row { number: 50, arguments: 4, call: reshape::skb_adjust_room },
+    Row { number: 50, arguments: 4, call: room::adjust },
     Row { number: 51, arguments: 3, call: packet::redirect_map },
     Row { number: 54, arguments: 2, call: reshape::xdp_adjust_meta },
     Row { number: 65, arguments: 2, call: reshape::xdp_adjust_tail },

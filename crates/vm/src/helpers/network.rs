@@ -26,9 +26,13 @@ const TOO_LARGE: u64 = 1;
 const LOOKUP_FLAGS: u64 = 3;
 /// Flag of a length check: look at segments.
 const SEGMENTS: u64 = 1;
-/// `BPF_CSUM_LEVEL_QUERY`
+/// `BPF_CSUM_LEVEL_QUERY` and what else can be asked for.
 const LEVEL_QUERY: u64 = 0;
-const MOST_LEVEL: u64 = 3;
+const LEVEL_UP: u64 = 1;
+const LEVEL_DOWN: u64 = 2;
+const LEVEL_RESET: u64 = 3;
+/// KERNEL: the field has two bits (6.18).
+const MOST_LEVEL: u8 = 3;
 /// Protocols whose packets have a time of delivery, in network order.
 const IPV4: u32 = 0x0008;
 const IPV6: u32 = 0xdd86;
@@ -107,18 +111,28 @@ pub(super) fn check_mtu(run: &mut Run<'_>, arguments: &Arguments) -> Result<Retu
     ))
 }
 
-/// `long bpf_csum_level(skb, level)`: nothing has verified the checksums of a packet here.
+/// `long bpf_csum_level(skb, level)`: how many checksums are said to be right. Nothing has verified those of a packet here.
 pub(super) fn checksum_level(
     run: &mut Run<'_>,
     arguments: &Arguments,
 ) -> Result<Returned, FaultKind> {
     let [skb, level, ..] = arguments.values;
-    run.packet_of(skb)?;
-    Ok(match level {
-        LEVEL_QUERY => Returned::error(Errno::EACCES),
-        _ if level <= MOST_LEVEL => Returned::number(0),
-        _ => Returned::error(Errno::EINVAL),
-    })
+    let mut packet = run.packet_of(skb)?;
+    let verified = packet.notes.verified;
+    let changed = match level {
+        LEVEL_QUERY => {
+            return Ok(verified.map_or(Returned::error(Errno::EACCES), |level| {
+                Returned::number(u64::from(level))
+            }));
+        }
+        LEVEL_UP => Some(verified.map_or(0, |level| (level + 1).min(MOST_LEVEL))),
+        LEVEL_DOWN => verified.and_then(|level| level.checked_sub(1)),
+        LEVEL_RESET => None,
+        _ => return Ok(Returned::error(Errno::EINVAL)),
+    };
+    packet.notes.verified = changed;
+    run.set_packet(packet);
+    Ok(Returned::number(0))
 }
 
 /// `long bpf_skb_set_tstamp(skb, time, type)`

@@ -3,6 +3,7 @@
 use twinbpf_object::{Errno, MapKind};
 use twinbpf_shm::SharedBytes;
 
+use super::reshape::note_hash;
 use crate::context::{FLOW, XDP_MD, sock};
 use crate::fault::FaultKind;
 use crate::packet::Packet;
@@ -12,8 +13,9 @@ use crate::window::Need;
 
 /// Offsets and lengths above are refused.
 const MOST_BYTES: u32 = 0xffff;
-/// Flags of `bpf_skb_store_bytes`: neither changes what a program sees here.
+/// Flags of `bpf_skb_store_bytes`: the first changes nothing that a program sees here, the second takes the hash away.
 const STORE_FLAGS: u64 = 3;
+const STORE_FORGETS_HASH: u64 = 2;
 /// `XDP_ABORTED` and `XDP_REDIRECT`.
 const XDP_ABORTED: u64 = 0;
 const XDP_REDIRECT: u64 = 4;
@@ -148,6 +150,9 @@ pub(super) fn skb_store_bytes(
     let to = packet.part(low_32(offset), len);
     let to = to.and_then(|to| writable(run, to, len));
     let copied = to.and_then(|to| to.copy_from(0, from));
+    if copied.is_some() && flags & STORE_FORGETS_HASH != 0 {
+        note_hash(run, None);
+    }
     Ok(Returned::status(copied.ok_or(Errno::EFAULT)))
 }
 

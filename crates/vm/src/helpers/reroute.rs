@@ -7,7 +7,8 @@
 use twinbpf_object::Errno;
 
 use super::packet::writable;
-use super::reshape::{IPV4, IPV6, insert, network_order, remove};
+use super::reshape::{IPV4, IPV6, network_order, note_hash};
+use super::room::{insert, remove};
 use crate::context::sk_buff;
 use crate::fault::FaultKind;
 use crate::run::{Arguments, Returned, Run};
@@ -121,7 +122,7 @@ pub(super) fn change_protocol(
     }
     let from = network_order(u64::from(run.field(sk_buff::PROTOCOL)));
     let to = network_order(protocol);
-    let at = packet.network.saturating_sub(packet.data);
+    let at = packet.link_len();
     let reshaped = match (from, to) {
         (IPV4, IPV6) => insert(run, packet, at, HEADER_DIFFERENCE),
         (IPV6, IPV4) => remove(run, packet, at, HEADER_DIFFERENCE),
@@ -131,17 +132,16 @@ pub(super) fn change_protocol(
         return Ok(Returned::error(Errno::ENOMEM));
     };
     run.set_field(sk_buff::PROTOCOL, u32::from(to.to_be()));
-    run.set_field(sk_buff::HASH, 0);
     run.set_packet(packet);
+    note_hash(run, None);
     Ok(Returned::number(0))
 }
 
 /// `u32 bpf_get_hash_recalc(skb)`: equal for packets between the same two ends. The kernel's has a secret in it.
 pub(super) fn hash(run: &mut Run<'_>, arguments: &Arguments) -> Result<Returned, FaultKind> {
     let packet = run.packet_of(arguments.values[0])?;
-    let known = run.field(sk_buff::HASH);
-    if known != 0 {
-        return Ok(Returned::number(u64::from(known)));
+    if packet.notes.has_hash {
+        return Ok(Returned::number(u64::from(run.field(sk_buff::HASH))));
     }
     let protocol = network_order(u64::from(run.field(sk_buff::PROTOCOL)));
     // Addresses and ports: what lies behind the fields that differ from packet to packet.
@@ -161,6 +161,6 @@ pub(super) fn hash(run: &mut Run<'_>, arguments: &Arguments) -> Result<Returned,
         (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193)
     });
     let hash = hash.max(1);
-    run.set_field(sk_buff::HASH, hash);
+    note_hash(run, Some(hash));
     Ok(Returned::number(u64::from(hash)))
 }

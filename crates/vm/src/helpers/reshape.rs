@@ -5,9 +5,12 @@
 use twinbpf_object::Errno;
 
 use super::packet::writable;
+use super::room::{
+    LARGEST, has_segments, insert, move_bytes, remove, with_headroom, with_tailroom, zero,
+};
 use crate::context::sk_buff;
 use crate::fault::FaultKind;
-use crate::packet::Packet;
+use crate::packet::{Notes, Packet};
 use crate::run::{Arguments, Returned, Run};
 use crate::semantics::low_32;
 
@@ -19,12 +22,12 @@ const ADDRESS_BYTES: u32 = 12;
 const TAG_BYTES: u32 = 4;
 /// Where the kernel keeps the frame's own record, before the headroom: nothing may grow into it.
 const XDP_FRAME_BYTES: u32 = 40;
+/// Bytes of a page, which is what a fragment has.
+const PAGE_BYTES: u32 = 4096;
 /// Most bytes of metadata.
 const METADATA_BYTES: u32 = 252;
 /// KERNEL: most tags in a row that are looked behind (6.18).
 const MOST_TAGS: u32 = 8;
-/// Largest packet that a helper makes.
-const LARGEST: u32 = 65_535 + ETHERNET_BYTES;
 /// Protocols, host order.
 pub(super) const IPV4: u16 = 0x0800;
 pub(super) const IPV6: u16 = 0x86dd;
@@ -93,13 +96,23 @@ pub(super) fn xdp_adjust_tail(
 ) -> Result<Returned, FaultKind> {
     let [xdp, delta, ..] = arguments.values;
     let packet = run.packet_of(xdp)?;
+    let is_linear = packet.end == packet.total_end;
+    // KERNEL: of a packet with fragments nothing is taken, without an error, if the number has no positive counterpart (6.18).
+    if signed(delta) == i32::MIN && !is_linear {
+        return Ok(Returned::number(0));
+    }
+    let ceiling = if is_linear {
+        packet.ceiling
+    } else {
+        // KERNEL: the last fragment can grow to a page (6.18).
+        packet.end + (packet.total_end - packet.end).next_multiple_of(PAGE_BYTES)
+    };
     let total_end = moved(packet.total_end, signed(delta))
-        .filter(|end| *end <= packet.ceiling && *end >= packet.data + ETHERNET_BYTES);
+        .filter(|end| *end <= ceiling && *end >= packet.data + ETHERNET_BYTES);
     let Some(total_end) = total_end else {
         return Ok(Returned::error(Errno::EINVAL));
     };
     zero(run, packet.total_end, total_end);
-    let is_linear = packet.end == packet.total_end;
     let end = if is_linear {
         total_end
     } else {
@@ -121,21 +134,34 @@ pub(super) fn skb_change_tail(
     let [skb, len, flags, ..] = arguments.values;
     let packet = run.packet_of(skb)?;
     let len = low_32(len);
-    let least = packet.network.saturating_sub(packet.data);
-    if flags != 0 || len > LARGEST || len < least {
+    if flags != 0 || len > LARGEST || len < least_len(&packet) {
         return Ok(Returned::error(Errno::EINVAL));
     }
-    let total_end = packet.data + len;
-    if total_end > packet.ceiling {
-        return Ok(Returned::error(Errno::ENOMEM));
+    if packet.notes.is_in_tunnel {
+        return Ok(Returned::error(Errno::ENOTSUPP));
     }
+    let Some(packet) = with_tailroom(run, packet, len) else {
+        return Ok(Returned::error(Errno::ENOMEM));
+    };
+    let total_end = packet.data + len;
     zero(run, packet.total_end, total_end);
+    if has_segments(run) {
+        run.set_field(sk_buff::GSO_SIZE, 0);
+        run.set_field(sk_buff::GSO_SEGS, 0);
+    }
     run.set_packet(Packet {
         end: total_end,
         total_end,
         ..packet
     });
     Ok(Returned::number(0))
+}
+
+/// The headers that are known must stay.
+fn least_len(packet: &Packet) -> u32 {
+    let from_data = |address: u32| address.checked_sub(packet.data).filter(|len| *len > 0);
+    let transport = packet.notes.transport.and_then(from_data);
+    transport.or(from_data(packet.network)).unwrap_or(0)
 }
 
 /// `long bpf_skb_change_head(skb, len, flags)`
@@ -146,24 +172,37 @@ pub(super) fn skb_change_head(
     let [skb, len, flags, ..] = arguments.values;
     let packet = run.packet_of(skb)?;
     let len = low_32(len);
-    if flags != 0 || len > LARGEST.saturating_sub(packet.len()) {
+    let whole = packet.len().checked_add(len);
+    // KERNEL: what has segments may become larger, but nothing grows by more than a signed number says (6.18).
+    let is_right = whole
+        .is_some_and(|whole| whole <= LARGEST || (has_segments(run) && i32::try_from(len).is_ok()));
+    if flags != 0 || !is_right {
         return Ok(Returned::error(Errno::EINVAL));
     }
-    let data = packet
-        .data
-        .checked_sub(len)
-        .filter(|data| *data >= packet.floor);
-    let Some(data) = data else {
+    let Some(packet) = with_headroom(run, packet, len) else {
         return Ok(Returned::error(Errno::ENOMEM));
     };
+    let data = packet.data - len;
     zero(run, data, packet.data);
-    run.set_packet(Packet {
+    let packet = Packet {
         data,
         head: data,
         meta: data,
         ..packet
-    });
+    };
+    run.set_packet(measured(packet));
     Ok(Returned::number(0))
+}
+
+/// The packet with the length of its link-layer header noted.
+fn measured(packet: Packet) -> Packet {
+    Packet {
+        notes: Notes {
+            link_len: packet.link_len(),
+            ..packet.notes
+        },
+        ..packet
+    }
 }
 
 /// `long bpf_skb_pull_data(skb, len)`: makes bytes directly accessible.
@@ -207,8 +246,8 @@ pub(super) fn skb_vlan_push(
         tag.and_then(|tag| tag.copy_in(0, &[first, second, high, low]))
             .ok_or(FaultKind::NoPacket)?;
         run.set_field(sk_buff::PROTOCOL, u32::from(old_protocol.to_be()));
-        run.set_packet(packet);
     }
+    run.set_packet(measured(packet));
     let [_, _, high, low] = low_32(tci).to_be_bytes();
     run.set_field(sk_buff::VLAN_PRESENT, 1);
     run.set_field(
@@ -233,35 +272,50 @@ pub(super) fn skb_vlan_pop(
         ] {
             run.set_field(field, 0);
         }
+    } else if !is_tagged(run) {
+        return Ok(Returned::number(0));
     } else if take_tag(run)?.is_none() {
+        return Ok(Returned::error(Errno::ENOMEM));
+    }
+    if !is_tagged(run) {
         return Ok(Returned::number(0));
     }
-    let protocol = network_order(u64::from(run.field(sk_buff::PROTOCOL)));
-    if let Some(tci) = take_tag(run)? {
-        run.set_field(sk_buff::VLAN_PRESENT, 1);
-        run.set_field(sk_buff::VLAN_TCI, u32::from(tci));
-        run.set_field(sk_buff::VLAN_PROTO, u32::from(protocol.to_be()));
-    }
+    let protocol = run.field(sk_buff::PROTOCOL);
+    let Some(tci) = take_tag(run)? else {
+        return Ok(Returned::error(Errno::ENOMEM));
+    };
+    run.set_field(sk_buff::VLAN_PRESENT, 1);
+    run.set_field(sk_buff::VLAN_TCI, u32::from(tci));
+    run.set_field(sk_buff::VLAN_PROTO, protocol);
     Ok(Returned::number(0))
 }
 
-/// Takes a tag out of the packet, if the protocol says that there is one.
+/// Whether the protocol says that there is a tag in the packet.
+fn is_tagged(run: &Run<'_>) -> bool {
+    let protocol = network_order(u64::from(run.field(sk_buff::PROTOCOL)));
+    matches!(protocol, VLAN | SERVICE_VLAN)
+}
+
+/// Takes a tag out of the packet, which need not have one.
 fn take_tag(run: &mut Run<'_>) -> Result<Option<u16>, FaultKind> {
     let packet = run.packet.ok_or(FaultKind::NoPacket)?;
-    let protocol = network_order(u64::from(run.field(sk_buff::PROTOCOL)));
     let tag = packet.part(ADDRESS_BYTES, TAG_BYTES + 2);
-    let (VLAN | SERVICE_VLAN, Some(at)) = (protocol, tag) else {
-        return Ok(None);
-    };
-    let mut bytes = [0; 6];
-    let view = writable(run, at, TAG_BYTES + 2);
+    let Some(at) = tag else { return Ok(None) };
+    // KERNEL: whether a frame with a length is raw 802.3 is looked up behind the tag, even behind the packet's end (6.18).
+    let mut bytes = [0; 8];
+    let view = writable(run, at, TAG_BYTES + 4);
     view.and_then(|view| view.copy_out(0, &mut bytes))
         .ok_or(FaultKind::NoPacket)?;
-    let [_, _, high, low, first, second] = bytes;
+    let [_, _, high, low, first, second, rest @ ..] = bytes;
+    let network = packet.network;
     let packet = remove(run, packet, ADDRESS_BYTES, TAG_BYTES).ok_or(FaultKind::NoPacket)?;
-    let inner = u16::from_be_bytes([first, second]);
+    let packet = Packet {
+        network: network.max(packet.data + ETHERNET_BYTES),
+        ..packet
+    };
+    let inner = Packet::protocol(u16::from_be_bytes([first, second]), rest);
     run.set_field(sk_buff::PROTOCOL, u32::from(inner.to_be()));
-    run.set_packet(packet);
+    run.set_packet(measured(packet));
     Ok(Some(u16::from_be_bytes([high, low])))
 }
 
@@ -286,7 +340,7 @@ pub(super) fn set_hash_invalid(
     arguments: &Arguments,
 ) -> Result<Returned, FaultKind> {
     run.packet_of(arguments.values[0])?;
-    run.set_field(sk_buff::HASH, 0);
+    note_hash(run, None);
     Ok(Returned::number(0))
 }
 
@@ -294,60 +348,22 @@ pub(super) fn set_hash_invalid(
 pub(super) fn set_hash(run: &mut Run<'_>, arguments: &Arguments) -> Result<Returned, FaultKind> {
     let [skb, hash, ..] = arguments.values;
     run.packet_of(skb)?;
-    run.set_field(sk_buff::HASH, low_32(hash));
+    note_hash(run, Some(low_32(hash)));
     Ok(Returned::number(0))
+}
+
+/// Makes this the packet's hash, or takes it away.
+pub(super) fn note_hash(run: &mut Run<'_>, hash: Option<u32>) {
+    run.set_field(sk_buff::HASH, hash.unwrap_or(0));
+    if let Some(packet) = &mut run.packet {
+        packet.notes.has_hash = hash.is_some();
+    }
 }
 
 /// `s64 bpf_csum_update(skb, sum)`: packets of the vm carry no sum of their own.
 pub(super) fn csum_update(run: &mut Run<'_>, arguments: &Arguments) -> Result<Returned, FaultKind> {
     run.packet_of(arguments.values[0])?;
     Ok(Returned::error(Errno::ENOTSUPP))
-}
-
-/// `long bpf_skb_adjust_room(skb, delta, mode, flags)`: room behind the network header (0) or the link-layer header (1).
-pub(super) fn skb_adjust_room(
-    run: &mut Run<'_>,
-    arguments: &Arguments,
-) -> Result<Returned, FaultKind> {
-    let [skb, delta, mode, flags, _] = arguments.values;
-    let packet = run.packet_of(skb)?;
-    let delta = signed(delta);
-    if flags & !ROOM_FLAGS != 0 {
-        return Ok(Returned::error(Errno::EINVAL));
-    }
-    if delta.unsigned_abs() > 0xfff {
-        return Ok(Returned::error(Errno::EFAULT));
-    }
-    let base = match network_order(u64::from(run.field(sk_buff::PROTOCOL))) {
-        IPV4 => 20,
-        IPV6 => 40,
-        _ => return Ok(Returned::error(Errno::ENOTSUPP)),
-    };
-    let link_layer = packet.network.saturating_sub(packet.data);
-    let at = match mode {
-        0 => link_layer + base,
-        1 => link_layer,
-        _ => return Ok(Returned::error(Errno::ENOTSUPP)),
-    };
-    let network_bytes = packet.total_end.saturating_sub(packet.network);
-    let amount = delta.unsigned_abs();
-    let reshaped = if delta < 0 {
-        if amount >= network_bytes || network_bytes - amount < base {
-            return Ok(Returned::error(Errno::ENOTSUPP));
-        }
-        remove(run, packet, at, amount)
-    } else if packet.len() + amount > LARGEST {
-        return Ok(Returned::error(Errno::ENOTSUPP));
-    } else {
-        insert(run, packet, at, amount)
-    };
-    match reshaped {
-        Some(packet) => {
-            run.set_packet(packet);
-            Ok(Returned::number(0))
-        }
-        None => Ok(Returned::error(Errno::ENOMEM)),
-    }
 }
 
 /// `long bpf_skb_ecn_set_ce(skb)`: 1 if the packet is marked now, 0 if it cannot be.
@@ -362,7 +378,9 @@ pub(super) fn skb_ecn_set_ce(
         _ => return Ok(Returned::number(0)),
     };
     let header = packet.network;
-    if u64::from(header) + u64::from(least) > u64::from(packet.end) {
+    // KERNEL: the whole packet is measured first, then what follows the network header (6.18).
+    let is_short = packet.end.saturating_sub(packet.data) < least;
+    if is_short || u64::from(header) + u64::from(least) > u64::from(packet.end) {
         return Ok(Returned::number(0));
     }
     let header = writable(run, header, least).ok_or(FaultKind::NoPacket)?;
@@ -374,18 +392,25 @@ pub(super) fn skb_ecn_set_ce(
     Ok(Returned::number(marked.ok_or(FaultKind::NoPacket)?))
 }
 
-/// The protocol behind all VLAN tags. KERNEL: the header is still looked for where the first tag stands (6.18).
+/// The protocol behind all VLAN tags.
+///
+/// KERNEL: the first is looked for behind the Ethernet header, or, once tags were changed, at the end of the link-layer header; the
+/// IP header afterwards where the network header is, whatever the number of tags (6.18).
 fn inner_protocol(run: &Run<'_>, packet: Packet) -> u16 {
+    let first = match packet.notes.link_len {
+        0 => ETHERNET_BYTES,
+        len => len.saturating_sub(TAG_BYTES),
+    };
     let mut protocol = network_order(u64::from(run.field(sk_buff::PROTOCOL)));
     for depth in 0..MOST_TAGS {
         if !matches!(protocol, VLAN | SERVICE_VLAN) {
-            break;
+            return protocol;
         }
-        let at = packet.part(ETHERNET_BYTES + depth * TAG_BYTES + 2, 2);
-        let bytes = at.and_then(|at| writable(run, at, 2)?.load_u16(0));
+        let at = packet.part(first + depth * TAG_BYTES, TAG_BYTES);
+        let bytes = at.and_then(|at| writable(run, at, TAG_BYTES)?.load_u16(2));
         protocol = bytes.map_or(0, u16::from_be);
     }
-    protocol
+    0
 }
 
 fn mark_ipv4(header: twinbpf_shm::SharedBytes) -> Option<u64> {
@@ -395,12 +420,12 @@ fn mark_ipv4(header: twinbpf_shm::SharedBytes) -> Option<u64> {
         3 => return Some(1),
         _ => {}
     }
-    // The sum of the header changes by the difference of the one word that holds the mark.
-    let difference = 3 - u32::from(service & 3);
+    // The sum of the header changes by the difference of the one word that holds the mark. KERNEL: the difference is subtracted
+    // from the checksum with end-around carry, which can leave 0xffff where other ways leave 0 (6.18).
+    let difference = 3 - u16::from(service & 3);
     let [high, low] = header.load_u16(10)?.to_ne_bytes();
-    let sum = u32::from(!u16::from_be_bytes([high, low])) + difference;
-    let sum = (sum & 0xffff) + (sum >> 16);
-    let [.., high, low] = (!sum).to_be_bytes();
+    let (sum, carry) = u16::from_be_bytes([high, low]).overflowing_add(!difference);
+    let [high, low] = sum.wrapping_add(u16::from(carry)).to_be_bytes();
     header.store_u16(10, u16::from_ne_bytes([high, low]))?;
     header.store_u8(1, service | 3)?;
     Some(1)
@@ -415,71 +440,8 @@ fn mark_ipv6(header: twinbpf_shm::SharedBytes) -> Option<u64> {
     Some(1)
 }
 
-/// Flags of `bpf_skb_adjust_room` that change nothing here: what to do with segments and checksums.
-const ROOM_FLAGS: u64 = 0x21;
-
 /// A 16-bit number that a program holds in network order, in host order.
 pub(super) fn network_order(value: u64) -> u16 {
     let [first, second, ..] = value.to_ne_bytes();
     u16::from_be_bytes([first, second])
-}
-
-/// Makes room for `len` zeros at `offset`, by moving what is before it towards the head.
-pub(super) fn insert(run: &Run<'_>, packet: Packet, offset: u32, len: u32) -> Option<Packet> {
-    let data = packet
-        .data
-        .checked_sub(len)
-        .filter(|data| *data >= packet.floor)?;
-    packet.part(0, offset)?;
-    move_bytes(run, packet.data, data, offset)?;
-    zero(run, data + offset, data + offset + len);
-    // What precedes the place moved; the network header is behind it or at it.
-    let is_before = packet.network < packet.data + offset;
-    Some(Packet {
-        data,
-        head: data,
-        meta: data,
-        network: if is_before || packet.network == packet.data + offset {
-            packet.network - len
-        } else {
-            packet.network
-        },
-        ..packet
-    })
-}
-
-/// Takes `len` bytes at `offset` out, by moving what is before them towards the end.
-pub(super) fn remove(run: &Run<'_>, packet: Packet, offset: u32, len: u32) -> Option<Packet> {
-    packet.part(offset, len)?;
-    let data = packet.data + len;
-    move_bytes(run, packet.data, data, offset)?;
-    let is_behind = packet.network > packet.data + offset;
-    Some(Packet {
-        data,
-        head: data,
-        meta: data,
-        network: if is_behind && packet.network >= packet.data + offset + len {
-            packet.network
-        } else {
-            packet.network + len
-        },
-        end: packet.end.max(data),
-        ..packet
-    })
-}
-
-/// Moves bytes within the packet's area; both ranges may overlap.
-fn move_bytes(run: &Run<'_>, from: u32, to: u32, len: u32) -> Option<()> {
-    let mut bytes = vec![0; len as usize];
-    writable(run, from, len)?.copy_out(0, &mut bytes)?;
-    writable(run, to, len)?.copy_in(0, &bytes)
-}
-
-/// Zeroes the bytes from one address to another, if that is further on.
-fn zero(run: &Run<'_>, from: u32, to: u32) {
-    let len = to.saturating_sub(from);
-    if let Some(view) = writable(run, from, len) {
-        // The whole view was found writable.
-        let _ = view.zero(0, view.len());
-    }
 }

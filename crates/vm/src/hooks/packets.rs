@@ -19,7 +19,7 @@ use crate::capture::{Direction, Vlan, with_tag};
 use crate::context::{ContextLayout, SK_BUFF, XDP_MD, sk_buff, xdp_md};
 use crate::fault::Fault;
 use crate::program::VmProgram;
-use crate::run::Packet;
+use crate::run::{Notes, Packet};
 use crate::semantics::low_32;
 use crate::vm::Vm;
 use crate::worker::{AbortHandle, HEADROOM_BYTES, PACKET_BYTES, Worker};
@@ -198,6 +198,7 @@ impl PacketProgram {
                 meta: start,
                 floor,
                 ceiling: start + PACKET_BYTES,
+                notes: Notes::default(),
             },
         }
     }

@@ -4,20 +4,19 @@ use twinbpf_object::{Errno, ProgramKind, Result, TestInput, TestOutput};
 
 use super::{ETHERNET_BYTES, Fields, LINEAR_BYTES, LOOPBACK, TestRunner};
 use crate::context::{SK_BUFF, sk_buff, sock};
-use crate::run::Packet;
+use crate::run::{Notes, Packet};
 use crate::semantics::low_32;
 use crate::worker::{HEADROOM_BYTES, PACKET_BYTES};
 
 /// KERNEL: headroom of a test run's buffer (`NET_SKB_PAD`, 6.18); it limits how long the linear part is.
 const KERNEL_HEADROOM: u32 = 64;
+/// Zeros behind a packet.
+const BEHIND_BYTES: usize = 4096;
 /// Where in the context area the socket lies.
 const SOCKET_AT: usize = 256;
 /// Protocols.
 const IPV4: u16 = 0x0800;
 const IPV6: u16 = 0x86dd;
-/// What the kernel calls frames with a length instead of a protocol: raw 802.3 and 802.2.
-const RAW_802_3: u16 = 1;
-const RAW_802_2: u16 = 4;
 /// `TCP_CLOSE`: the state of the socket of a test run.
 const CLOSED: u32 = 7;
 /// KERNEL: largest segment (`GSO_LEGACY_MAX_SIZE`) and most segments (`GSO_MAX_SEGS`, 6.18).
@@ -80,7 +79,7 @@ fn lay_out(
     if !(ETHERNET_BYTES..=LINEAR_BYTES - KERNEL_HEADROOM).contains(&len) {
         return Err(Errno::EINVAL);
     }
-    let protocol = protocol(input.data);
+    let protocol = protocol_of(input.data);
     let least = match protocol {
         IPV4 => 20,
         IPV6 => 40,
@@ -97,6 +96,9 @@ fn lay_out(
     let host = runner.worker.packet.host();
     host.copy_in(HEADROOM_BYTES as usize, input.data)
         .ok_or(Errno::EINVAL)?;
+    // KERNEL: zeros follow a packet, and helpers can reach some of them (6.18).
+    host.zero(HEADROOM_BYTES as usize + input.data.len(), BEHIND_BYTES)
+        .ok_or(Errno::EINVAL)?;
     let network = frame + ETHERNET_BYTES;
     let data = if is_whole { frame } else { network };
     let packet = Packet {
@@ -108,6 +110,12 @@ fn lay_out(
         meta: data,
         floor: area,
         ceiling: area + HEADROOM_BYTES + PACKET_BYTES,
+        notes: Notes {
+            // KERNEL: nobody knows where the transport header is, which is noted as -1; once the buffer was replaced by a larger
+            // one that is a place, the last byte in front of the old buffer, and packets may not be cut before it (6.18).
+            transport: Some(frame - KERNEL_HEADROOM - 1),
+            ..Notes::default()
+        },
     };
     let context = fill_context(runner, &packet, &given, (input, protocol));
     let host = runner.worker.context.host();
@@ -117,16 +125,12 @@ fn lay_out(
 }
 
 /// The protocol that the kernel finds in a frame.
-fn protocol(frame: &[u8]) -> u16 {
+fn protocol_of(frame: &[u8]) -> u16 {
     let at = |offset: usize| {
         let bytes = frame.get(offset..).and_then(|rest| rest.first_chunk());
-        bytes.map_or(0, |bytes| u16::from_be_bytes(*bytes))
+        bytes.copied().unwrap_or_default()
     };
-    match at(12) {
-        protocol @ 0x600.. => protocol,
-        _ if at(14) == 0xffff => RAW_802_3,
-        _ => RAW_802_2,
-    }
+    Packet::protocol(u16::from_be_bytes(at(12)), at(14))
 }
 
 /// To whom the frame is addressed: 0 us, 2 several, 3 another. KERNEL: loopback's own address is zeros, and so is the one for

@@ -4,7 +4,7 @@ use twinbpf_object::{Errno, Result, TestInput, TestOutput};
 
 use super::{ETHERNET_BYTES, Fields, LINEAR_BYTES, LOOPBACK, TestRunner};
 use crate::context::{XDP_MD, xdp_md};
-use crate::run::Packet;
+use crate::run::{Notes, Packet};
 use crate::semantics::low_32;
 
 /// KERNEL: free bytes before a packet (`XDP_PACKET_HEADROOM`, 6.18).
@@ -63,12 +63,8 @@ fn lay_out(
         total_end: meta + len,
         meta,
         floor: area,
-        ceiling: if len > linear {
-            // KERNEL: the last fragment can grow to a page (6.18).
-            meta + linear + (len - linear).next_multiple_of(PAGE_BYTES)
-        } else {
-            area + LINEAR_BYTES
-        },
+        ceiling: area + LINEAR_BYTES,
+        notes: Notes::default(),
     };
     let mut context = Fields::new(xdp_md::SIZE, &[]);
     context.put(xdp_md::DATA, packet.data);
