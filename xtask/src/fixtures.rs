@@ -289,6 +289,7 @@ const FIXTURES: &[Fixture] = &[
     built("testdata/bpf/exceptions.bpf.c", "v3"),
     built("testdata/bpf/throws.bpf.c", "v3"),
     built("testdata/bpf/events.bpf.c", "v3"),
+    built("testdata/bpf/map_costs.bpf.c", "v3"),
     built("testdata/bpf/commands.bpf.c", "v3"),
     built("testdata/bpf/flows.bpf.c", "v3"),
     built("testdata/bpf/globals.bpf.c", "v3"),

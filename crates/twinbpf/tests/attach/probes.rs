@@ -21,27 +21,27 @@ pub(crate) fn cases() -> Vec<Case> {
     vec![
         case(
             "every_form_of_argument_is_read",
-            &[Need::WatchedProgram],
+            &[Need::WatchedProgram, Need::Since(5, 15)],
             every_form_of_argument_is_read,
         ),
         case(
             "a_probe_at_several_places_is_one_link",
-            &[Need::WatchedProgram],
+            &[Need::WatchedProgram, Need::Since(5, 15)],
             a_probe_at_several_places_is_one_link,
         ),
         case(
             "a_guarded_probe_counts_its_watchers",
-            &[Need::WatchedProgram],
+            &[Need::WatchedProgram, Need::Since(5, 15)],
             a_guarded_probe_counts_its_watchers,
         ),
         case(
             "attaching_again_takes_no_more_entries",
-            &[Need::WatchedProgram],
+            &[Need::WatchedProgram, Need::Since(5, 15)],
             attaching_again_takes_no_more_entries,
         ),
         case(
             "a_probe_that_is_not_there_has_a_neighbour",
-            &[Need::WatchedProgram],
+            &[Need::WatchedProgram, Need::Since(5, 15)],
             a_probe_that_is_not_there_has_a_neighbour,
         ),
         case(
