@@ -26,7 +26,7 @@ pub(crate) fn cases() -> Vec<Case> {
     let case = |(name, body): (&str, fn())| {
         let mut needs = vec![Need::Kernel, Need::Network, Need::Cgroups];
         if name == "a_program_can_go_before_the_others" {
-            needs.push(Need::Linux618);
+            needs.push(Need::Since(6, 17));
         }
         Case::new(&format!("cgroups::{name}"), &needs, move || {
             in_own_network(body);

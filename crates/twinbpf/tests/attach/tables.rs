@@ -27,12 +27,12 @@ pub(crate) fn cases() -> Vec<Case> {
         ),
     ];
     let case = |(name, body): (&str, fn())| {
-        // KERNEL: 6.4 brought links for tables; 6.1 is refused at the map.
+        // KERNEL: 6.4 brought links for tables; 6.1 refuses the map.
         let needs = [
             Need::Kernel,
             Need::KernelTypes,
             Need::Network,
-            Need::Linux618,
+            Need::Since(6, 4),
         ];
         Case::new(&format!("tables::{name}"), &needs, move || {
             in_own_network(body);

@@ -98,8 +98,16 @@ impl Table {
     }
 
     /// A key of the caller's; its length was checked.
+    #[inline]
     pub(super) fn key<'k>(&self, bytes: &[u8], rest: &'k mut Rest) -> Key<'k> {
         debug_assert_eq!(bytes.len(), self.key_bytes, "sizes are checked by `VmMap`");
+        // Most keys have one word, and those lengths.
+        if let Ok(four) = bytes.try_into() {
+            return self.with_hash(u64::from(u32::from_ne_bytes(four)), &[]);
+        }
+        if let Ok(eight) = bytes.try_into() {
+            return self.with_hash(u64::from_ne_bytes(eight), &[]);
+        }
         let word = |chunk: &[u8]| {
             let mut padded = [0; 8];
             padded[..chunk.len()].copy_from_slice(chunk);
