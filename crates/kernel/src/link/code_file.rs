@@ -17,6 +17,8 @@ use twinbpf_object::abi::nearest_name;
 use twinbpf_object::hook::Names;
 use twinbpf_object::{Code, Diagnosis, Error, Result};
 
+use super::debug_file;
+
 /// Finds a file of code. A name without a slash is looked for as the system looks for programs and libraries; of a process, among
 /// the files that it has mapped first.
 ///
@@ -141,26 +143,49 @@ pub(super) fn unreadable(path: &Path) -> Error {
 type Functions = Vec<(String, Option<u64>)>;
 
 fn functions(path: &Path) -> Result<Functions> {
+    functions_with(path, Path::new(debug_file::FOLDER))
+}
+
+fn functions_with(path: &Path, debug_folder: &Path) -> Result<Functions> {
     let bytes = read(path)?;
     let found = match FileKind::parse(bytes.as_slice()) {
-        Ok(FileKind::Elf64) => functions_in::<FileHeader64<Endianness>>(&bytes),
-        Ok(FileKind::Elf32) => functions_in::<FileHeader32<Endianness>>(&bytes),
+        Ok(FileKind::Elf64) => functions_in::<FileHeader64<Endianness>>(&bytes, path, debug_folder),
+        Ok(FileKind::Elf32) => functions_in::<FileHeader32<Endianness>>(&bytes, path, debug_folder),
         _ => None,
     };
     found.ok_or_else(|| unreadable(path))
 }
 
-/// Both tables of symbols: a stripped library has only the one for the dynamic linker.
-fn functions_in<H: FileHeader<Endian = Endianness>>(bytes: &[u8]) -> Option<Functions> {
+/// Both tables of symbols: a stripped file has only the one for the dynamic linker, and the other in its debug file, if that is here.
+fn functions_in<H: FileHeader<Endian = Endianness>>(
+    bytes: &[u8],
+    path: &Path,
+    debug_folder: &Path,
+) -> Option<Functions> {
     let file = ElfFile::<H>::parse(bytes).ok()?;
-    let symbols = file.symbols().chain(file.dynamic_symbols());
+    let mut functions = symbols_in(&file, &file);
+    if file.symbol_table().is_none()
+        && let Some(bytes) = debug_file::of(&file, path, debug_folder)
+        && let Ok(apart) = ElfFile::<H>::parse(bytes.as_slice())
+    {
+        functions.extend(symbols_in(&apart, &file));
+    }
+    Some(functions)
+}
+
+/// The functions that `named` has names for, and where they are in `file`.
+fn symbols_in<H: FileHeader<Endian = Endianness>>(
+    named: &ElfFile<'_, H>,
+    file: &ElfFile<'_, H>,
+) -> Functions {
+    let symbols = named.symbols().chain(named.dynamic_symbols());
     let functions =
         symbols.filter(|symbol| symbol.kind() == SymbolKind::Text && symbol.is_definition());
-    let named = functions.filter_map(|symbol| {
+    let positions = functions.filter_map(|symbol| {
         let name = symbol.name().ok()?.to_owned();
-        Some((name, position_in(&file, symbol.address())))
+        Some((name, position_in(file, symbol.address())))
     });
-    Some(named.collect())
+    positions.collect()
 }
 
 /// Where in a file the byte stands that is at an address once the file is loaded.
@@ -188,7 +213,7 @@ fn missing(path: &Path, function: &str, near: Option<String>) -> Error {
     match near {
         Some(near) => diagnosis.help(format!("did you mean `{near}`?")),
         None => diagnosis.help(
-            "a stripped file names only what others may call; its debug file, or a position (0xOFFSET), goes further",
+            "a stripped file names only what others may call; its debug package where debuggers find it, or a position (0xOFFSET), goes further",
         ),
     }
     .into()
@@ -210,6 +235,59 @@ mod tests {
             error.diagnosis().help[0].contains("did you mean"),
             "{error}"
         );
+    }
+
+    fn objcopy(words: &[&str]) {
+        let status = std::process::Command::new("objcopy").args(words).status();
+        assert!(status.unwrap().success(), "{words:?}");
+    }
+
+    #[test]
+    fn a_stripped_program_is_read_with_its_debug_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+        let whole = std::env::current_exe().unwrap();
+        let whole = whole.to_str().unwrap();
+        let debug_folder = folder.path().join("debug");
+        let main_of = |file: &str| {
+            let functions = functions_with(Path::new(file), &debug_folder).unwrap();
+            let main = functions.iter().find(|(name, _)| name == "main");
+            main.and_then(|(_, position)| *position)
+        };
+        let position = main_of(whole);
+        assert!(position.is_some());
+        objcopy(&["--only-keep-debug", whole, &at("apart")]);
+        objcopy(&["--strip-all", whole, &at("bare")]);
+        assert_eq!(main_of(&at("bare")), None);
+
+        let link = format!("--add-gnu-debuglink={}", at("apart"));
+        objcopy(&[&link, &at("bare"), &at("linked")]);
+        assert_eq!(main_of(&at("linked")), position);
+        let below = folder.path().join(".debug");
+        fs::create_dir(&below).unwrap();
+        fs::rename(at("apart"), below.join("apart")).unwrap();
+        assert_eq!(main_of(&at("linked")), position);
+        // Another build's symbols are not this one's.
+        let mut other = fs::read(below.join("apart")).unwrap();
+        *other.last_mut().unwrap() ^= 1;
+        fs::write(below.join("apart"), &other).unwrap();
+        assert_eq!(main_of(&at("linked")), None);
+
+        let bytes = fs::read(at("bare")).unwrap();
+        let file = ElfFile::<FileHeader64<Endianness>>::parse(bytes.as_slice()).unwrap();
+        let number = file.build_id().unwrap().unwrap().to_vec();
+        let hex: String = number.iter().map(|byte| format!("{byte:02x}")).collect();
+        let numbered = debug_folder.join(".build-id").join(&hex[..2]);
+        fs::create_dir_all(&numbered).unwrap();
+        objcopy(&[
+            "--only-keep-debug",
+            whole,
+            numbered
+                .join(format!("{}.debug", &hex[2..]))
+                .to_str()
+                .unwrap(),
+        ]);
+        assert_eq!(main_of(&at("bare")), position);
     }
 
     #[test]

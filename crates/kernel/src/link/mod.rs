@@ -10,6 +10,7 @@
 //! about links, ours and others', is in `info.rs`.
 
 mod code_file;
+mod debug_file;
 mod info;
 mod perf;
 mod refusal;
