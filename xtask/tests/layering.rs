@@ -189,7 +189,6 @@ const MODULES: &[(&str, &[Row])] = &[
                 ],
             ),
             ("device", &[]),
-            ("netlink", &["sys"]),
             ("holder", &[]),
             (
                 "attached",
@@ -218,6 +217,11 @@ const MODULES: &[(&str, &[Row])] = &[
                 ],
             ),
             ("socket", &["device", "privilege", "program", "sys"]),
+            ("netlink", &["sys"]),
+            (
+                "xdp",
+                &["attr", "device", "host", "netlink", "privilege", "program"],
+            ),
             (
                 "link",
                 &[
@@ -230,6 +234,7 @@ const MODULES: &[(&str, &[Row])] = &[
                     "privilege",
                     "program",
                     "sys",
+                    "xdp",
                 ],
             ),
             ("test_run", &["program"]),

@@ -41,6 +41,7 @@ mod sys;
 mod test_run;
 mod token;
 mod types;
+mod xdp;
 
 pub use attached::{
     AttachedList, AttachedProgram, AttachedXdp, attached_to_cgroup, attached_to_interface,
@@ -70,6 +71,7 @@ pub use socket::{KernelSocketLink, SocketStatistics, attach_to_socket};
 pub use struct_ops::KernelTable;
 pub use test_run::test_run;
 pub use token::Token;
+pub use xdp::KernelXdp;
 
 use std::os::fd::AsFd;
 

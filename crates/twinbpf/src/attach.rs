@@ -13,6 +13,7 @@ use std::path::Path;
 
 use twinbpf_kernel::{
     KernelFilter, KernelLink, KernelMap, KernelProgram, KernelRoute, KernelSocketLink, KernelTable,
+    KernelXdp,
 };
 use twinbpf_object::hook::{Hook, Order, Places, Tc, TcDirection, TcFilter, XdpMode};
 use twinbpf_object::{Code, Diagnosis, Errno, Error, ProgramKind, Result};
@@ -41,6 +42,11 @@ impl Program {
             }
             (ProgramHandle::Kernel(program), Hook::TcFilter(hook)) => {
                 LinkHandle::Filter(KernelFilter::attach(program, hook)?)
+            }
+            (ProgramHandle::Kernel(program), Hook::Xdp(hook))
+                if hook.by_netlink || KernelXdp::is_the_only_way() =>
+            {
+                LinkHandle::Xdp(KernelXdp::attach(program, hook)?)
             }
             (ProgramHandle::Kernel(program), Hook::Tc(hook)) => tc(program, hook)?,
             (ProgramHandle::Kernel(program), Hook::Route(hook)) => {

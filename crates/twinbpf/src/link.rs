@@ -5,7 +5,8 @@ use std::fs::File;
 use std::path::Path;
 
 use twinbpf_kernel::{
-    FoundFilter, KernelFilter, KernelLink, KernelRoute, KernelSocketLink, KernelTable, LinkInfo,
+    FoundFilter, KernelFilter, KernelLink, KernelRoute, KernelSocketLink, KernelTable, KernelXdp,
+    LinkInfo,
 };
 use twinbpf_object::{Code, Diagnosis, Error, Hook, Result};
 use twinbpf_vm::hooks::observer::VmLink;
@@ -53,6 +54,8 @@ pub(crate) enum LinkHandle {
     Kernel(KernelLink),
     /// A filter of traffic control, which is no link of the kernel's.
     Filter(KernelFilter),
+    /// The XDP program of an interface, which is no link of the kernel's.
+    Xdp(KernelXdp),
     /// A route with a program, which is no link of the kernel's.
     Route(KernelRoute),
     /// A table of functions that is in use without a link, and ends with this process.
@@ -135,6 +138,7 @@ impl Link {
             LinkHandle::Socket(_)
             | LinkHandle::Kernel(_)
             | LinkHandle::Filter(_)
+            | LinkHandle::Xdp(_)
             | LinkHandle::Route(_)
             | LinkHandle::Table(_) => Ok(()),
             LinkHandle::Vm(link) => link.settle(),
@@ -156,6 +160,7 @@ impl Link {
             // The kernel counts runs per program, and only where that is switched on.
             LinkHandle::Kernel(_)
             | LinkHandle::Filter(_)
+            | LinkHandle::Xdp(_)
             | LinkHandle::Route(_)
             | LinkHandle::Table(_) => Ok(LinkStats::default()),
             LinkHandle::Vm(link) => Ok(link.stats().into()),
@@ -173,6 +178,9 @@ impl Link {
         if let LinkHandle::Filter(filter) = &self.handle {
             return filter.update(new.kernel()?, expected);
         }
+        if let LinkHandle::Xdp(xdp) = &self.handle {
+            return xdp.update(new.kernel()?, expected);
+        }
         if let (LinkHandle::Route(route), None) = (&self.handle, expected) {
             return route.update(new.kernel()?);
         }
@@ -189,6 +197,7 @@ impl Link {
         match &self.handle {
             LinkHandle::Kernel(link) => link.detach(),
             LinkHandle::Filter(filter) => filter.detach(),
+            LinkHandle::Xdp(xdp) => xdp.detach(),
             LinkHandle::Route(route) => route.detach(),
             LinkHandle::Table(table) => table.take_out().map_err(|errno| {
                 let message = "the table of functions was not taken out of use";
@@ -240,6 +249,7 @@ impl Link {
             LinkHandle::Kernel(link) => return Ok(link),
             LinkHandle::Socket(_) => "a packet socket's link",
             LinkHandle::Filter(_) => "a filter of traffic control",
+            LinkHandle::Xdp(_) => "an interface's XDP program without a link",
             LinkHandle::Route(_) => "a route with a program",
             LinkHandle::Table(_) => "a table of functions without a link",
             LinkHandle::Vm(_) => "a link of the vm",

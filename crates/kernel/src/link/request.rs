@@ -7,7 +7,7 @@ use std::path::Path;
 use rustix::fs::{Mode, OFlags};
 use twinbpf_object::hook::{
     Cgroup, CgroupWalk, IteratorScope, Kprobe, Neighbour, Netfilter, NetfilterFamily,
-    NetfilterPoint, Netkit, NetkitEnd, Order, Position, Tc, TcDirection, Xdp, XdpMode,
+    NetfilterPoint, Netkit, NetkitEnd, Order, Position, Tc, TcDirection, Xdp,
 };
 use twinbpf_object::{AttachKind, Code, Diagnosis, Errno, Hook, ProgramKind, Result};
 
@@ -20,6 +20,7 @@ use crate::device;
 use crate::map::KernelMap;
 use crate::program::{KernelProgram, function_number};
 use crate::sys::{self, Numbered};
+use crate::xdp::mode_flag;
 
 /// Attaches a program whose kind fits the hook.
 ///
@@ -85,15 +86,9 @@ fn head(program: &KernelProgram, target: u32, attach_type: u32) -> LinkCreate {
 }
 
 fn xdp(program: &KernelProgram, hook: &Xdp) -> Result<Made> {
-    let flags = match hook.mode {
-        XdpMode::Any => 0,
-        XdpMode::Generic => XDP_GENERIC,
-        XdpMode::Native => XDP_NATIVE,
-        XdpMode::Offload => XDP_OFFLOAD,
-    };
     let index = device::index_of(&hook.interface)?;
     let request = LinkCreate {
-        flags,
+        flags: mode_flag(hook.mode),
         ..head(program, index, attach_number("XDP"))
     };
     Ok(sys::link_create(&request, &Arm::None))
@@ -345,12 +340,6 @@ fn attach_number(name: &str) -> u32 {
     AttachKind::from_kernel_name(name).map_or(u32::MAX, |attach| attach.0)
 }
 
-/// `XDP_FLAGS_SKB_MODE`
-const XDP_GENERIC: u32 = 1 << 1;
-/// `XDP_FLAGS_DRV_MODE`
-const XDP_NATIVE: u32 = 1 << 2;
-/// `XDP_FLAGS_HW_MODE`
-const XDP_OFFLOAD: u32 = 1 << 3;
 /// `BPF_F_BEFORE`
 const BEFORE: u32 = 1 << 3;
 /// `BPF_F_AFTER`

@@ -111,6 +111,9 @@ pub struct Xdp {
     pub interface: String,
     /// Who runs the program.
     pub mode: XdpMode,
+    /// Whether the interface is given the program over netlink instead of a link, as `ip link` does: it keeps it when the process ends. Needs
+    /// Linux 5.7.
+    pub by_netlink: bool,
 }
 
 /// Who runs an XDP program.
@@ -346,6 +349,7 @@ impl Hook {
         Self::Xdp(Xdp {
             interface: interface.to_owned(),
             mode,
+            by_netlink: false,
         })
     }
 

@@ -14,7 +14,7 @@ use std::str::FromStr;
 use super::{
     Cgroup, CgroupWalk, Hook, IteratorScope, Moment, Neighbour, Netfilter, NetfilterFamily,
     NetfilterPoint, Netkit, NetkitEnd, Order, Position, Route, RouteMoment, SystemCall, Tc,
-    TcDirection, TcFilter, XdpMode, probe, several, usdt,
+    TcDirection, TcFilter, Xdp, XdpMode, probe, several, usdt,
 };
 use crate::abi::AttachKind;
 
@@ -22,10 +22,7 @@ impl fmt::Display for Hook {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Socket { interface } => write!(f, "socket:{interface}"),
-            Self::Xdp(hook) => match mode_word(hook.mode) {
-                Some(mode) => write!(f, "xdp.{mode}:{}", hook.interface),
-                None => write!(f, "xdp:{}", hook.interface),
-            },
+            Self::Xdp(hook) => hook.fmt(f),
             Self::Tc(hook) => {
                 let direction = direction_word(hook.direction);
                 write!(f, "tc.{direction}:{}{}", hook.interface, hook.order)
@@ -136,7 +133,15 @@ impl FromStr for Hook {
         };
         match (sort, option) {
             ("socket", None) => Ok(Self::socket(named("socket:INTERFACE")?)),
-            ("xdp", option) => Ok(Self::xdp_in(named("xdp:INTERFACE")?, xdp_mode(option)?)),
+            ("xdp", option) => {
+                let place = named("xdp:INTERFACE")?;
+                let interface = place.strip_suffix(NETLINK);
+                Ok(Self::Xdp(Xdp {
+                    interface: interface.unwrap_or(place).to_owned(),
+                    mode: xdp_mode(option)?,
+                    by_netlink: interface.is_some(),
+                }))
+            }
             ("tc", Some(option)) => tc(option, named("tc.ingress:INTERFACE")?),
             ("clsact", Some(option)) => filter(option, named("clsact.ingress:INTERFACE")?),
             ("netkit", Some(option)) => netkit(option, named("netkit.primary:INTERFACE")?),
@@ -176,7 +181,7 @@ impl FromStr for Hook {
 }
 
 /// What a hook can look like, for messages.
-const FORMS: &str = "socket:INTERFACE, xdp[.generic|.native|.offload]:INTERFACE, tc.ingress:INTERFACE, \
+const FORMS: &str = "socket:INTERFACE, xdp[.generic|.native|.offload]:INTERFACE[@netlink], tc.ingress:INTERFACE, \
     tc.egress:INTERFACE, \
     clsact.ingress:INTERFACE, clsact.egress:INTERFACE, netkit.primary:INTERFACE, netkit.peer:INTERFACE, \
     route.in:INTERFACE:NETWORK, route.out:INTERFACE:NETWORK, route.xmit:INTERFACE:NETWORK, sockmap:ID, \
@@ -213,6 +218,20 @@ fn tracepoint(place: &str) -> Result<Hook, String> {
         )),
     }
 }
+
+impl fmt::Display for Xdp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("xdp")?;
+        if let Some(mode) = mode_word(self.mode) {
+            write!(f, ".{mode}")?;
+        }
+        write!(f, ":{}", self.interface)?;
+        f.write_str(if self.by_netlink { NETLINK } else { "" })
+    }
+}
+
+/// Behind an interface: XDP without a link.
+const NETLINK: &str = "@netlink";
 
 fn mode_word(mode: XdpMode) -> Option<&'static str> {
     match mode {
@@ -486,6 +505,7 @@ mod tests {
             "xdp.generic:eth0",
             "xdp.native:eth0",
             "xdp.offload:eth0",
+            "xdp.generic:eth0@netlink",
             "tc.ingress:lo",
             "tc.egress:lo@first",
             "tc.egress:lo@before=prog:7@revision=3",

@@ -19,6 +19,10 @@ const CASES: &[(&str, fn())] = &[
         an_interface_with_xdp_takes_no_second_program,
     ),
     (
+        "xdp_of_an_interface_needs_no_link",
+        xdp_of_an_interface_needs_no_link,
+    ),
+    (
         "tc_programs_run_in_the_order_asked_for",
         tc_programs_run_in_the_order_asked_for,
     ),
@@ -153,6 +157,54 @@ fn an_interface_with_xdp_takes_no_second_program() {
     assert_eq!(error.diagnosis().code, Code::ATTACH_TAKEN, "{error}");
     first.detach().unwrap();
     let _second = replacement.attach(&Hook::xdp("lo")).unwrap();
+}
+
+fn xdp_of_an_interface_needs_no_link() {
+    let loaded = load(&["frames", "replacement"]);
+    let replacement = loaded.program("replacement").unwrap();
+    let frames = loaded.program("frames").unwrap();
+    let hook: Hook = "xdp.generic:lo@netlink".parse().unwrap();
+    let first = frames.attach(&hook).unwrap();
+    send_datagrams(2);
+    let seen = value::<u64>(&loaded, "xdp_runs");
+    assert_eq!(seen, 2);
+    let in_use = twinbpf::attached_xdp().unwrap();
+    assert_eq!(in_use[0].program, frames.info().unwrap().id);
+
+    for other in [hook.clone(), Hook::xdp("lo")] {
+        let error = replacement.attach(&other).unwrap_err();
+        assert_eq!(error.diagnosis().code, Code::ATTACH_TAKEN, "{error}");
+    }
+    let error = first.update(frames, Some(replacement)).unwrap_err();
+    assert_eq!(error.diagnosis().code, Code::ATTACH_CHANGED, "{error}");
+    first.update(replacement, Some(frames)).unwrap();
+    send_datagrams(1);
+    assert_eq!(value::<u64>(&loaded, "xdp_runs"), seen);
+    drop(first);
+    assert_eq!(twinbpf::attached_xdp().unwrap(), []);
+
+    // What somebody else puts there in the meantime stays.
+    let mine = frames.attach(&hook).unwrap();
+    mine.update(replacement, None).unwrap();
+    let off = ["link", "set", "dev", "lo", "xdpgeneric", "off"];
+    let status = std::process::Command::new("ip").args(off).status();
+    assert!(status.unwrap().success());
+    let others = frames.attach(&hook).unwrap();
+    drop(mine);
+    assert_eq!(twinbpf::attached_xdp().unwrap().len(), 1);
+    drop(others);
+
+    let native: Hook = "xdp.native:lo@netlink".parse().unwrap();
+    let error = frames.attach(&native).unwrap_err();
+    let diagnosis = error.diagnosis();
+    assert_eq!(diagnosis.code, Code::ATTACH_UNSUPPORTED, "{error}");
+    assert!(
+        diagnosis
+            .facts
+            .iter()
+            .any(|fact| fact.label == "the kernel says"),
+        "{diagnosis:?}"
+    );
 }
 
 fn tc_at(position: Position, expected_revision: Option<u64>) -> Hook {
