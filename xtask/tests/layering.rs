@@ -190,6 +190,7 @@ const MODULES: &[(&str, &[Row])] = &[
             ),
             ("device", &[]),
             ("holder", &[]),
+            ("netlink", &["sys"]),
             (
                 "attached",
                 &["attr", "device", "netlink", "privilege", "sys"],
@@ -217,7 +218,6 @@ const MODULES: &[(&str, &[Row])] = &[
                 ],
             ),
             ("socket", &["device", "privilege", "program", "sys"]),
-            ("netlink", &["sys"]),
             (
                 "xdp",
                 &["attr", "device", "host", "netlink", "privilege", "program"],
