@@ -43,6 +43,12 @@ extern int bpf_strcspn(const char *text, const char *refused) KSYM;
 extern int bpf_strstr(const char *text, const char *part) KSYM;
 extern int bpf_strnstr(const char *text, const char *part, size_t most) KSYM;
 
+/* Of types behind pointers only kind and name count. */
+struct bpf_map {
+	int unused;
+};
+extern __s64 bpf_map_sum_elem_count(const struct bpf_map *map) KSYM;
+
 static long (*const bpf_dynptr_from_mem)(void *data, __u32 size, __u64 flags,
                                          struct bpf_dynptr *dynptr) = (void *)BPF_FUNC_dynptr_from_mem;
 static long (*const bpf_ringbuf_reserve_dynptr)(void *ring, __u32 size, __u64 flags,
@@ -63,6 +69,10 @@ static long (*const bpf_check_mtu)(void *context, __u32 interface, __u32 *length
 static long (*const bpf_skb_get_xfrm_state)(void *skb, __u32 index, void *state, __u32 size,
                                             __u64 flags) = (void *)BPF_FUNC_skb_get_xfrm_state;
 static long (*const bpf_skb_get_tunnel_opt)(void *skb, void *options, __u32 size) = (void *)BPF_FUNC_skb_get_tunnel_opt;
+static __u64 (*const bpf_skb_cgroup_id)(void *skb) = (void *)BPF_FUNC_skb_cgroup_id;
+static __u64 (*const bpf_skb_ancestor_cgroup_id)(void *skb, int level) = (void *)BPF_FUNC_skb_ancestor_cgroup_id;
+static __u64 (*const bpf_get_current_cgroup_id)(void) = (void *)BPF_FUNC_get_current_cgroup_id;
+static __u64 (*const bpf_get_current_ancestor_cgroup_id)(int level) = (void *)BPF_FUNC_get_current_ancestor_cgroup_id;
 static long (*const bpf_redirect_neigh)(__u32 interface, void *neighbour, int size,
                                         __u64 flags) = (void *)BPF_FUNC_redirect_neigh;
 static long (*const bpf_redirect_peer)(__u32 interface, __u64 flags) = (void *)BPF_FUNC_redirect_peer;
@@ -78,6 +88,13 @@ struct {
 	__type(key, __u32);
 	__type(value, __u64[8]);
 } values SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 16);
+	__type(key, __u32);
+	__type(value, __u32);
+} counted SEC(".maps");
 
 /* What programs found out; the tests compare it between engines. */
 int seen[16];
@@ -305,6 +322,35 @@ int asks_the_network(struct __sk_buff *skb)
 	seen[12] = bpf_redirect_neigh(1, &neighbour, 4, 0);
 	seen[13] = bpf_redirect_peer(1, 1);
 	return bpf_redirect_neigh(1, 0, 0, 0);
+}
+
+SEC("tc")
+int knows_cgroups(struct __sk_buff *skb)
+{
+	seen[0] = bpf_skb_cgroup_id(skb);
+	seen[1] = bpf_skb_cgroup_id(skb) >> 32;
+	seen[2] = bpf_skb_ancestor_cgroup_id(skb, -1);
+	seen[3] = bpf_skb_ancestor_cgroup_id(skb, 1000);
+	seen[4] = bpf_skb_ancestor_cgroup_id(skb, 0);
+	seen[5] = bpf_get_current_cgroup_id();
+	seen[6] = bpf_get_current_ancestor_cgroup_id(-1);
+	seen[7] = bpf_get_current_ancestor_cgroup_id(0);
+	return 0;
+}
+
+SEC("syscall")
+int counts_elements(void *context UNUSED)
+{
+	__u32 key = 0, value = 1;
+	seen[0] = bpf_map_sum_elem_count((struct bpf_map *)&counted);
+	bpf_map_update_elem(&counted, &key, &value, 0);
+	bpf_map_update_elem(&counted, &value, &value, 0);
+	bpf_map_update_elem(&counted, &value, &key, 0);
+	seen[1] = bpf_map_sum_elem_count((struct bpf_map *)&counted);
+	bpf_map_delete_elem(&counted, &value);
+	seen[2] = bpf_map_sum_elem_count((struct bpf_map *)&counted);
+	seen[3] = bpf_map_sum_elem_count((struct bpf_map *)&values);
+	return 0;
 }
 
 SEC("cgroup_skb/egress")

@@ -10,8 +10,9 @@ use twinbpf::{Engine, Executor, Loaded, Object, TestInput, VmConfig};
 use twinbpf_trials::{Case, Need};
 
 /// Programs of `functions.bpf.c` that need a packet, which has 64 bytes.
-const WITH_PACKET: [&str; 4] = [
+const WITH_PACKET: [&str; 5] = [
     "asks_the_network",
+    "knows_cgroups",
     "writes_its_packet",
     "only_reads_its_packet",
     "writes_its_frame",

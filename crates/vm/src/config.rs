@@ -76,6 +76,9 @@ pub struct VmConfig {
     pub uid: Option<u32>,
     /// Command name that `bpf_get_current_comm` answers; `None` for the host's.
     pub comm: Option<String>,
+    /// Ids of the cgroups that `bpf_get_current_cgroup_id`, `bpf_skb_cgroup_id` and their kin answer, from the root to the process's
+    /// own; `None` for the host's.
+    pub cgroups: Option<Vec<u64>>,
     /// Instructions a run may use, tail calls included. Counted on back edges and calls.
     pub budget_insns: u64,
 }
@@ -96,6 +99,7 @@ impl Default for VmConfig {
             pid: None,
             uid: None,
             comm: None,
+            cgroups: None,
             budget_insns: DEFAULT_BUDGET_INSNS,
         }
     }

@@ -1,7 +1,9 @@
 //! What programs can observe of the world around them: the clock, and whom they run for.
 
-use std::sync::Arc;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use twinbpf_object::btf::{Btf, Bytes};
@@ -20,6 +22,8 @@ pub(crate) struct Surroundings {
     pub(crate) comm: String,
     pub(crate) cpu_slots: u32,
     pub(crate) trace: Trace,
+    /// Looked up when a program asks: few do.
+    cgroups: OnceLock<Vec<u64>>,
     clock: Clock,
     manual_ns: AtomicU64,
     started: Instant,
@@ -43,6 +47,11 @@ impl Surroundings {
             comm: config.comm.clone().unwrap_or_else(host_comm),
             cpu_slots: config.cpu_slots,
             trace: Trace::default(),
+            cgroups: config
+                .cgroups
+                .clone()
+                .map(OnceLock::from)
+                .unwrap_or_default(),
             clock: config.clock,
             manual_ns: AtomicU64::new(manual_ns),
             started: Instant::now(),
@@ -61,6 +70,12 @@ impl Surroundings {
                 self.started_ns.saturating_add(since)
             }
         }
+    }
+
+    /// Ids of the process's cgroups, from the root to its own; empty if nobody knows.
+    pub(crate) fn cgroups(&self) -> &[u64] {
+        self.cgroups
+            .get_or_init(|| host_cgroups().unwrap_or_default())
     }
 
     /// Moves a manual clock forward to this time.
@@ -96,4 +111,29 @@ fn host_comm() -> String {
     std::fs::read_to_string("/proc/self/comm")
         .map(|name| name.trim_end().to_owned())
         .unwrap_or_default()
+}
+
+/// The inode numbers of the process's cgroup and of those above it.
+///
+/// KERNEL: they are the ids, and the root's is 1 (6.18). In a namespace of cgroups only those within are seen.
+fn host_cgroups() -> Option<Vec<u64>> {
+    let listed = std::fs::read_to_string("/proc/self/cgroup").ok()?;
+    let path = listed.lines().find_map(|line| line.strip_prefix("0::/"))?;
+    let mut folder = mounted_cgroups()?;
+    let mut ids = vec![std::fs::metadata(&folder).ok()?.ino()];
+    for part in Path::new(path) {
+        folder.push(part);
+        ids.push(std::fs::metadata(&folder).ok()?.ino());
+    }
+    Some(ids)
+}
+
+/// Where version 2 of cgroups is mounted.
+fn mounted_cgroups() -> Option<PathBuf> {
+    let mounts = std::fs::read_to_string("/proc/self/mounts").ok()?;
+    mounts.lines().find_map(|line| {
+        let mut words = line.split(' ');
+        let (_, place, kind) = (words.next()?, words.next()?, words.next()?);
+        (kind == "cgroup2").then(|| PathBuf::from(place))
+    })
 }

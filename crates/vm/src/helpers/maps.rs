@@ -137,3 +137,15 @@ fn take(run: &Run<'_>, arguments: &Arguments, is_removed: bool) -> Result<Return
     }
     Ok(Returned::status(result))
 }
+
+/// `s64 bpf_map_sum_elem_count(map)`: how many elements a hash has.
+///
+/// KERNEL: maps of other kinds are not counted and answer 0 (6.18).
+pub(crate) fn count_elements(
+    run: &mut Run<'_>,
+    arguments: &Arguments,
+) -> Result<Returned, FaultKind> {
+    let elements = run.map(arguments, 0)?.snapshot(0);
+    let count = elements.map_or(0, |elements| elements.len());
+    Ok(Returned::number(count as u64))
+}

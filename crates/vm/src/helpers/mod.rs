@@ -22,7 +22,7 @@ mod text;
 pub(crate) mod timers;
 
 pub(crate) use callbacks::MOST_ROUNDS;
-pub(crate) use maps::update_map;
+pub(crate) use maps::{count_elements, update_map};
 
 use twinbpf_object::Code;
 use twinbpf_object::core::UNAVAILABLE_HELPER;
@@ -114,7 +114,10 @@ pub(crate) static TABLE: &[Row] = &[
     Row { number: 66, arguments: 5, call: network::no_transformation },
     Row { number: 68, arguments: 5, call: packet::skb_load_bytes_relative },
     Row { number: 69, arguments: 4, call: packet::fib_lookup },
+    Row { number: 79, arguments: 1, call: system::packet_cgroup },
+    Row { number: 80, arguments: 0, call: system::current_cgroup },
     Row { number: 81, arguments: 2, call: maps::local_storage },
+    Row { number: 83, arguments: 2, call: system::packet_cgroup_above },
     Row { number: 84, arguments: 5, call: packet::no_socket },
     Row { number: 85, arguments: 5, call: packet::no_socket },
     Row { number: 86, arguments: 1, call: packet::no_socket },
@@ -138,8 +141,11 @@ pub(crate) static TABLE: &[Row] = &[
     Row { number: 115, arguments: 3, call: memory::probe_read_str },
     Row { number: 118, arguments: 0, call: system::jiffies64 },
     Row { number: 122, arguments: 1, call: network::network_cookie },
+    Row { number: 123, arguments: 1, call: system::current_cgroup_above },
     Row { number: 124, arguments: 3, call: network::assign_socket },
     Row { number: 125, arguments: 0, call: system::ktime_get_ns },
+    Row { number: 128, arguments: 1, call: system::socket_cgroup },
+    Row { number: 129, arguments: 2, call: system::socket_cgroup_above },
     Row { number: 130, arguments: 4, call: ring::output },
     Row { number: 131, arguments: 3, call: ring::reserve },
     Row { number: 132, arguments: 2, call: ring::submit },

@@ -2,6 +2,7 @@
 
 use twinbpf_object::Errno;
 
+use crate::context::{SK_BUFF, sk_buff};
 use crate::fault::FaultKind;
 use crate::run::{Arguments, Returned, Run};
 use crate::semantics::low_32;
@@ -71,4 +72,89 @@ pub(super) fn get_current_comm(
         .zero(0, buffer.len())
         .and_then(|()| buffer.copy_in(0, &name[..kept]));
     Ok(Returned::status(written.ok_or(Errno::EFAULT)))
+}
+
+/// `u64 bpf_get_current_cgroup_id(void)`: the cgroup of the vm's process.
+pub(super) fn current_cgroup(run: &mut Run<'_>, _: &Arguments) -> Result<Returned, FaultKind> {
+    Ok(own_cgroup(run))
+}
+
+/// `u64 bpf_get_current_ancestor_cgroup_id(level)`
+pub(super) fn current_cgroup_above(
+    run: &mut Run<'_>,
+    arguments: &Arguments,
+) -> Result<Returned, FaultKind> {
+    Ok(cgroup_at(run, arguments.values[0]))
+}
+
+/// `u64 bpf_skb_cgroup_id(skb)`: that of the packet's socket; 0 if it has none.
+///
+/// KERNEL: the socket of a test run is in the cgroup of its caller (6.18).
+pub(super) fn packet_cgroup(
+    run: &mut Run<'_>,
+    arguments: &Arguments,
+) -> Result<Returned, FaultKind> {
+    Ok(if has_socket(run, arguments.values[0])? {
+        own_cgroup(run)
+    } else {
+        Returned::number(0)
+    })
+}
+
+/// `u64 bpf_skb_ancestor_cgroup_id(skb, level)`
+pub(super) fn packet_cgroup_above(
+    run: &mut Run<'_>,
+    arguments: &Arguments,
+) -> Result<Returned, FaultKind> {
+    let [skb, level, ..] = arguments.values;
+    Ok(if has_socket(run, skb)? {
+        cgroup_at(run, level)
+    } else {
+        Returned::number(0)
+    })
+}
+
+/// `u64 bpf_sk_cgroup_id(socket)`: the one socket that a vm has is that of a test run.
+pub(super) fn socket_cgroup(
+    run: &mut Run<'_>,
+    arguments: &Arguments,
+) -> Result<Returned, FaultKind> {
+    let is_there = low_32(arguments.values[0]) != 0;
+    Ok(if is_there {
+        own_cgroup(run)
+    } else {
+        Returned::number(0)
+    })
+}
+
+/// `u64 bpf_sk_ancestor_cgroup_id(socket, level)`
+pub(super) fn socket_cgroup_above(
+    run: &mut Run<'_>,
+    arguments: &Arguments,
+) -> Result<Returned, FaultKind> {
+    let [socket, level, ..] = arguments.values;
+    Ok(if low_32(socket) != 0 {
+        cgroup_at(run, level)
+    } else {
+        Returned::number(0)
+    })
+}
+
+fn own_cgroup(run: &Run<'_>) -> Returned {
+    Returned::number(run.surroundings.cgroups().last().copied().unwrap_or(0))
+}
+
+/// The cgroup at a level of the tree, 0 being the root; 0 if the process is not that far down.
+fn cgroup_at(run: &Run<'_>, level: u64) -> Returned {
+    let level = usize::try_from(low_32(level).cast_signed()).ok();
+    let id = level.and_then(|level| run.surroundings.cgroups().get(level));
+    Returned::number(id.copied().unwrap_or(0))
+}
+
+fn has_socket(run: &Run<'_>, skb: u64) -> Result<bool, FaultKind> {
+    let is_buffer = std::ptr::eq(run.context.layout, &raw const SK_BUFF);
+    if !is_buffer || low_32(skb) != run.context.address {
+        return Err(FaultKind::NoPacket);
+    }
+    Ok(run.field(sk_buff::SK) != 0)
 }

@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use twinbpf_object::target::Prototype;
 
-use crate::helpers::{Helper, dynptr, objects, timers};
+use crate::helpers::{Helper, count_elements, dynptr, objects, timers};
 use crate::run::{Kfunc, KfuncBody};
 
 pub use host::{Answer, HostCall, HostClosure, HostFault, HostFunction, HostNumber};
@@ -83,6 +83,7 @@ static TABLE: &[Row] = &[
     Row { name: "bpf_list_push_front_impl", arguments: 2, call: objects::push_front },
     Row { name: "bpf_local_irq_restore", arguments: 1, call: sections::restore_interrupts },
     Row { name: "bpf_local_irq_save", arguments: 1, call: sections::save_interrupts },
+    Row { name: "bpf_map_sum_elem_count", arguments: 1, call: count_elements },
     Row { name: "bpf_obj_drop_impl", arguments: 1, call: objects::give_up },
     Row { name: "bpf_obj_new_impl", arguments: 1, call: objects::new },
     Row { name: "bpf_preempt_disable", arguments: 0, call: sections::disable_preemption },

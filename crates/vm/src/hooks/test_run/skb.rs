@@ -92,12 +92,14 @@ fn lay_out(
         check_context(&given, len)?;
     }
     let area = runner.worker.packet.start();
-    let frame = area + HEADROOM_BYTES;
+    // KERNEL: packets start behind the headroom of an allocation with a round address, and programs can tell (6.18).
+    let start = HEADROOM_BYTES + KERNEL_HEADROOM;
+    let frame = area + start;
     let host = runner.worker.packet.host();
-    host.copy_in(HEADROOM_BYTES as usize, input.data)
+    host.copy_in(start as usize, input.data)
         .ok_or(Errno::EINVAL)?;
     // KERNEL: zeros follow a packet, and helpers can reach some of them (6.18).
-    host.zero(HEADROOM_BYTES as usize + input.data.len(), BEHIND_BYTES)
+    host.zero(start as usize + input.data.len(), BEHIND_BYTES)
         .ok_or(Errno::EINVAL)?;
     let network = frame + ETHERNET_BYTES;
     let data = if is_whole { frame } else { network };
