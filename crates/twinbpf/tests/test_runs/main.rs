@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod agreement;
+mod lookups;
 mod programs;
 mod room;
 mod sequences;
@@ -93,6 +94,7 @@ fn main() -> ExitCode {
         &[Need::Kernel],
         run_by_maps,
     ));
+    cases.extend(lookups::cases());
     cases.extend(room::cases());
     cases.extend(sequences::cases());
     twinbpf_trials::run(cases)

@@ -76,7 +76,7 @@ pub(crate) fn cases() -> Vec<Case> {
         for mode in [NET, MAC, 2] {
             cases.push(Case::new(
                 &format!("room::mode_{mode}::{name}"),
-                &[Need::Kernel],
+                &[Need::Kernel, Need::Linux618],
                 move || beside_the_kernel(mode, *flags),
             ));
         }

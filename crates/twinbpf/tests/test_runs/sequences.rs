@@ -53,10 +53,10 @@ struct Step {
 }
 
 /// A sequence of numbers that a seed decides.
-struct Numbers(u64);
+pub(crate) struct Numbers(u64);
 
 impl Numbers {
-    fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64) -> Self {
         Self(seed.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
     }
 
@@ -68,7 +68,7 @@ impl Numbers {
         self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 8
     }
 
-    fn below(&mut self, count: u64) -> u64 {
+    pub(crate) fn below(&mut self, count: u64) -> u64 {
         self.next() % count
     }
 
@@ -76,11 +76,11 @@ impl Numbers {
         self.below(count) == 0
     }
 
-    fn pick<T: Copy>(&mut self, from: &[T]) -> T {
+    pub(crate) fn pick<T: Copy>(&mut self, from: &[T]) -> T {
         from[usize::try_from(self.below(from.len().try_into().unwrap())).unwrap()]
     }
 
-    fn within(&mut self, range: RangeInclusive<i64>) -> i64 {
+    pub(crate) fn within(&mut self, range: RangeInclusive<i64>) -> i64 {
         let count = u64::try_from(range.end() - range.start() + 1).unwrap();
         range.start() + i64::try_from(self.below(count)).unwrap()
     }
@@ -92,14 +92,18 @@ impl Numbers {
 
 pub(crate) fn cases() -> [Case; 2] {
     [
-        Case::new("sequences::socket_buffers", &[Need::Kernel], socket_buffers),
-        Case::new("sequences::xdp", &[Need::Kernel], xdp),
+        Case::new(
+            "sequences::socket_buffers",
+            &[Need::Kernel, Need::Linux618],
+            socket_buffers,
+        ),
+        Case::new("sequences::xdp", &[Need::Kernel, Need::Linux618], xdp),
     ]
 }
 
 /// Random programs that see socket buffers.
 fn socket_buffers() {
-    for seed in seeds() {
+    for seed in seeds(PROGRAMS) {
         let mut numbers = Numbers::new(seed);
         let sort = numbers.pick(&[Sort::Near, Sort::Far]);
         let kind = numbers.pick(&[
@@ -126,7 +130,7 @@ fn socket_buffers() {
 
 /// Random XDP programs.
 fn xdp() {
-    for seed in seeds() {
+    for seed in seeds(PROGRAMS) {
         let mut numbers = Numbers::new(seed);
         let count = 1 + numbers.below(MOST_CALLS);
         let steps: Vec<Step> = (0..count).map(|_| xdp_step(&mut numbers)).collect();
@@ -137,9 +141,10 @@ fn xdp() {
     }
 }
 
-fn seeds() -> std::ops::Range<u64> {
+/// As many as by default, or those of a campaign.
+pub(crate) fn seeds(count: u64) -> std::ops::Range<u64> {
     let Ok(wanted) = std::env::var("TWINBPF_RANDOM") else {
-        return 0..PROGRAMS;
+        return 0..count;
     };
     let (first, count) = wanted.split_once(':').expect("FIRST_SEED:PROGRAMS");
     let (first, count): (u64, u64) = (first.parse().unwrap(), count.parse().unwrap());
@@ -225,7 +230,7 @@ fn program(kind: ProgramKind, steps: &[Step]) -> Vec<Insn> {
 }
 
 /// r7 = r7 * a prime + r0
-fn add() -> [Insn; 2] {
+pub(crate) fn add() -> [Insn; 2] {
     [insn(0x27, 7, 0, 0, 0x0100_0193), insn(0x0f, 7, 0, 0, 0)]
 }
 

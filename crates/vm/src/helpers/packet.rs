@@ -1,5 +1,7 @@
 //! Helpers on packets of both shapes: reading, writing, and the verdicts of redirection.
 
+use std::net::Ipv6Addr;
+
 use twinbpf_object::{Errno, MapKind};
 use twinbpf_shm::SharedBytes;
 
@@ -25,12 +27,15 @@ const TC_ACT_REDIRECT: u64 = 7;
 /// Bytes of `struct bpf_fib_lookup`, and where the interface stands in it.
 const FIB_PARAMETERS: u32 = 64;
 const FIB_INTERFACE: usize = 8;
+/// Where its two addresses of IPv6 stand.
+const FIB_ADDRESSES: [usize; 2] = [16, 32];
 /// Flags of a route lookup.
-const FIB_FLAGS: u64 = 0x3f;
+const FIB_FLAGS: u32 = 0x3f;
 /// `AF_INET` and `AF_INET6`.
 const FAMILY_IPV4: u8 = 2;
 const FAMILY_IPV6: u8 = 10;
-/// `BPF_FIB_LKUP_RET_FWD_DISABLED`.
+/// `BPF_FIB_LKUP_RET_NOT_FWDED` and `BPF_FIB_LKUP_RET_FWD_DISABLED`.
+const NOT_FORWARDED: u64 = 4;
 const FORWARDING_OFF: u64 = 5;
 /// Flag of redirection: to the interface's incoming side.
 const INGRESS: u64 = 1;
@@ -252,20 +257,34 @@ pub(super) fn no_socket(_: &mut Run<'_>, _: &Arguments) -> Result<Returned, Faul
 
 /// `long bpf_fib_lookup(context, parameters, size, flags)`: the vm forwards nothing, and says so as a host with forwarding off.
 ///
-/// KERNEL: sizes and flags are looked at first, then the interface, then whether it forwards (6.18).
+/// KERNEL: sizes and flags, of which the lower half counts, are looked at first, then which addresses of IPv6 are never forwarded, then
+/// the interface, then whether it forwards (6.18).
 pub(super) fn fib_lookup(run: &mut Run<'_>, arguments: &Arguments) -> Result<Returned, FaultKind> {
     let [context, _, size, flags, _] = arguments.values;
     run.packet_of(context)?;
     let size = low_32(size);
     let parameters = run.memory(arguments, 1, size, Need::Both)?;
-    if size < FIB_PARAMETERS || flags & !FIB_FLAGS != 0 {
+    if size < FIB_PARAMETERS || low_32(flags) & !FIB_FLAGS != 0 {
         return Ok(Returned::error(Errno::EINVAL));
     }
-    let family = parameters.load_u8(0);
+    let stays = |at| address(parameters, at).is_none_or(|address| stays_on_its_link(&address));
     let interface = parameters.load_u32(FIB_INTERFACE);
-    Ok(match (family, interface) {
+    Ok(match (parameters.load_u8(0), interface) {
+        (Some(FAMILY_IPV6), _) if FIB_ADDRESSES.into_iter().any(stays) => {
+            Returned::number(NOT_FORWARDED)
+        }
         (Some(FAMILY_IPV4 | FAMILY_IPV6), Some(1)) => Returned::number(FORWARDING_OFF),
         (Some(FAMILY_IPV4 | FAMILY_IPV6), _) => Returned::error(Errno::ENODEV),
         _ => Returned::error(Errno::EAFNOSUPPORT),
     })
+}
+
+fn address(parameters: SharedBytes, at: usize) -> Option<Ipv6Addr> {
+    let mut bytes = [0; 16];
+    parameters.copy_out(at, &mut bytes)?;
+    Some(bytes.into())
+}
+
+fn stays_on_its_link(address: &Ipv6Addr) -> bool {
+    address.is_multicast() || address.is_unicast_link_local() || address.is_loopback()
 }
