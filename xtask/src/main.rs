@@ -33,8 +33,9 @@ usage: cargo xtask TASK
   conformance [--json] FOLDER          load each program of the kernel's selftests, built in FOLDER, and compare verdict
                                        and diagnosis with what they declare: exit 1 if a bar is missed (needs root)
   conformance [--json] --source TREE   build them first, from a kernel's source tree (Debian: linux-source-6.12)
-  differential [--json] [--packets PART] PATH...   run the packet programs of objects, or of folders of them, on many packets in
-                                       both engines and list what differs: exit 1 if more than 3 % of the programs do (needs root)
+  differential [--json] [--packets PART] [--table FILE] PATH...   run the packet programs of objects, or of folders of them, on
+                                       many packets in both engines and list what differs, with --table also as a page: exit 1 if
+                                       more than 3 % of the programs do (needs root)
 ";
 
 fn main() -> ExitCode {

@@ -6,6 +6,7 @@ use twinbpf::{
     TestInput, link_each,
 };
 
+use super::elsewhere::{Elsewhere, with_written_stack};
 use super::packets::Packet;
 use super::report::Report;
 
@@ -26,6 +27,8 @@ pub(super) enum Verdict {
 #[derive(Debug)]
 pub(super) struct Judged {
     pub(super) object: String,
+    /// The object's path within the folder that was named.
+    pub(super) short: String,
     pub(super) program: String,
     pub(super) kind: ProgramKind,
     /// Runs whose value, bytes and context are the same.
@@ -33,6 +36,17 @@ pub(super) struct Judged {
     pub(super) verdict: Verdict,
     /// Helpers it calls, by number.
     pub(super) helpers: Vec<i32>,
+    /// What was seen when looking for the reason of a difference.
+    pub(super) clue: Option<Clue>,
+}
+
+/// What tells why a program differs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Clue {
+    /// It answers otherwise in a vm whose memory lies elsewhere.
+    Memory,
+    /// The vm ends it.
+    Ended,
 }
 
 /// Both engines.
@@ -40,6 +54,7 @@ pub(super) struct Judged {
 pub(super) struct Judge {
     pub(super) kernel: Engine,
     pub(super) vm: Engine,
+    pub(super) elsewhere: Elsewhere,
     pub(super) packets: Vec<Packet>,
 }
 
@@ -58,7 +73,7 @@ const MOST_ENTRIES: usize = 5000;
 
 impl Judge {
     /// Judges every program of the object that the kernel loads and can test.
-    pub(super) fn object(&self, file: &str, object: &Object, report: &mut Report) {
+    pub(super) fn object(&self, (file, short): (&str, &str), object: &Object, report: &mut Report) {
         let (Ok(for_kernel), Ok(for_vm)) = (
             self.linked(&self.kernel, object),
             self.linked(&self.vm, object),
@@ -73,15 +88,17 @@ impl Judge {
             let Ok(expected) = self.story(&self.kernel, &for_kernel, position) else {
                 continue;
             };
-            let (verdict, same_runs) =
+            let (verdict, same_runs, clue) =
                 self.verdict((&for_kernel, position), (&for_vm, &program.name), &expected);
             report.add(Judged {
                 object: file.to_owned(),
+                short: short.to_owned(),
                 program: program.name.clone(),
                 kind,
                 same_runs,
                 verdict,
                 helpers: helpers(program),
+                clue,
             });
         }
     }
@@ -98,7 +115,7 @@ impl Judge {
         (for_kernel, position): (&Linked, usize),
         (for_vm, name): (&Linked, &str),
         expected: &Story,
-    ) -> (Verdict, usize) {
+    ) -> (Verdict, usize, Option<Clue>) {
         let found = for_vm
             .programs
             .iter()
@@ -106,27 +123,36 @@ impl Judge {
         let Some(vm_position) = found else {
             let left_out = for_vm.left_out.iter().find(|each| each.name == name);
             let reason = left_out.map(|each| each.reason.to_string());
-            return (Verdict::NotLoaded(reason.unwrap_or_default()), 0);
+            return (Verdict::NotLoaded(reason.unwrap_or_default()), 0, None);
         };
         let actual = match self.story(&self.vm, for_vm, vm_position) {
             Ok(actual) => actual,
-            Err(error) => return (Verdict::NotLoaded(error.to_string()), 0),
+            Err(error) => return (Verdict::NotLoaded(error.to_string()), 0, None),
         };
         let pairs = expected.answers.iter().zip(&actual.answers);
         let same_runs = pairs
             .filter(|(expected, actual)| expected == actual)
             .count();
         if actual == *expected {
-            return (Verdict::Agrees, same_runs);
+            return (Verdict::Agrees, same_runs, None);
         }
         match self.story(&self.kernel, for_kernel, position) {
             Ok(again) if again == *expected => {}
-            _ => return (Verdict::Unstable, same_runs),
+            _ => return (Verdict::Unstable, same_runs, None),
         }
-        (
-            Verdict::Differs(self.differences(expected, &actual)),
-            same_runs,
-        )
+        let clue = self.clue((for_vm, vm_position), &actual);
+        let differences = self.differences(expected, &actual);
+        (Verdict::Differs(differences), same_runs, clue)
+    }
+
+    fn clue(&self, (for_vm, position): (&Linked, usize), actual: &Story) -> Option<Clue> {
+        if actual.answers.contains(&Err(None)) {
+            return Some(Clue::Ended);
+        }
+        let written = with_written_stack(for_vm, position);
+        let moved = self.story(&self.elsewhere.vm, &written, position);
+        let is_same = moved.is_ok_and(|moved| moved == *actual);
+        (!is_same).then_some(Clue::Memory)
     }
 
     /// Loads one program on maps of its own and runs it on all packets.

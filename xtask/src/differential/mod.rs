@@ -5,9 +5,11 @@
 //! compare. The objects are outside data. Nothing is attached; still, a network namespace of its own is a good place, because
 //! programs may send what they get.
 
+mod elsewhere;
 mod judge;
 mod packets;
 mod report;
+mod table;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -15,6 +17,7 @@ use std::path::{Path, PathBuf};
 use rustix::thread::{CpuSet, sched_setaffinity};
 use twinbpf::{Engine, Object, VmConfig};
 
+use elsewhere::Elsewhere;
 use judge::Judge;
 use report::Report;
 
@@ -25,6 +28,8 @@ pub(crate) struct Options<'a> {
     pub(crate) paths: Vec<&'a Path>,
     /// One JSON document instead of a table.
     pub(crate) wants_json: bool,
+    /// Where to write the page about it.
+    pub(crate) table: Option<&'a Path>,
     /// Only the packets with this in their names.
     pub(crate) packets: Option<&'a str>,
 }
@@ -35,12 +40,14 @@ impl<'a> Options<'a> {
         let mut options = Self {
             paths: Vec::new(),
             wants_json: false,
+            table: None,
             packets: None,
         };
         let mut words = words.iter().copied();
         while let Some(word) = words.next() {
             match word {
                 "--json" => options.wants_json = true,
+                "--table" => options.table = Some(Path::new(words.next()?)),
                 "--packets" => options.packets = Some(words.next()?),
                 _ if word.starts_with('-') => return None,
                 path => options.paths.push(Path::new(path)),
@@ -71,20 +78,30 @@ pub(crate) fn run(options: &Options<'_>) -> Result<String, String> {
     });
     let judge = Judge {
         kernel: Engine::kernel().map_err(told)?,
+        elsewhere: Elsewhere::new(config.clone()).map_err(told)?,
         vm: Engine::vm_with(config).map_err(told)?,
         packets,
     };
     let mut report = Report::new(judge.packets.len());
-    let mut objects = Vec::new();
-    for path in &options.paths {
-        find_objects(path, &mut objects)?;
-    }
-    for path in objects {
-        let bytes = fs::read(&path).map_err(|error| format!("{}: {error}", path.display()))?;
-        // What is no object is not judged here.
-        if let Ok(object) = Object::parse(&bytes) {
-            judge.object(&path.display().to_string(), &object, &mut report);
+    for folder in &options.paths {
+        let mut objects = Vec::new();
+        find_objects(folder, &mut objects)?;
+        for path in objects {
+            let at = |error: std::io::Error| format!("{}: {error}", path.display());
+            let bytes = fs::read(&path).map_err(at)?;
+            let within = path.strip_prefix(folder).ok();
+            let short = within.filter(|within| !within.as_os_str().is_empty());
+            let short = short.or(path.file_name().map(Path::new)).unwrap_or(&path);
+            let names = (path.display().to_string(), short.display().to_string());
+            // What is no object is not judged here.
+            if let Ok(object) = Object::parse(&bytes) {
+                judge.object((&names.0, &names.1), &object, &mut report);
+            }
         }
+    }
+    if let Some(file) = options.table {
+        let page = report.page(&table::about(&options.paths));
+        fs::write(file, page).map_err(|error| format!("{}: {error}", file.display()))?;
     }
     report.finish(options.wants_json, BAR)
 }

@@ -10,24 +10,9 @@ use super::judge::{Judged, Verdict};
 /// Everything that was found.
 #[derive(Debug)]
 pub(super) struct Report {
-    packets: usize,
-    judged: Vec<Judged>,
+    pub(super) packets: usize,
+    pub(super) judged: Vec<Judged>,
 }
-
-/// Why a program differs, if it is one of the differences that are known and accepted; by the helpers it calls.
-const REASONS: &[(i32, &str)] = &[
-    (13, "sends copies (`bpf_clone_redirect`)"),
-    (20, "tunnels"),
-    (21, "tunnels"),
-    (24, "routing realm"),
-    (27, "stack traces"),
-    (31, "no offset of a function in a process"),
-    (69, "routes of the host"),
-    (73, "tunnels"),
-    (84, "sockets of the host"),
-    (85, "sockets of the host"),
-    (99, "sockets of the host"),
-];
 
 impl Report {
     pub(super) fn new(packets: usize) -> Self {
@@ -56,7 +41,7 @@ impl Report {
     }
 
     /// How many agree, of how many that can be compared.
-    fn agreement(&self) -> (usize, usize) {
+    pub(super) fn agreement(&self) -> (usize, usize) {
         let is = |wanted: fn(&Verdict) -> bool| {
             self.judged
                 .iter()
@@ -140,17 +125,5 @@ impl Report {
             .collect();
         json!({ "packets": self.packets, "agree": agree, "of": total, "programs": programs })
             .to_string()
-    }
-}
-
-impl Judged {
-    fn reason(&self) -> Option<&'static str> {
-        if !matches!(self.verdict, Verdict::Differs(_)) {
-            return None;
-        }
-        let known = REASONS
-            .iter()
-            .find(|(number, _)| self.helpers.contains(number));
-        known.map(|(_, reason)| *reason)
     }
 }
