@@ -5,7 +5,8 @@ use std::sync::Arc;
 use twinbpf_object::{Errno, MapSpec};
 
 use super::array::Array;
-use super::kind::Behaviour;
+use super::kind::{Behaviour, Source, Writer};
+use super::{ANY, EXIST};
 use crate::window::Window;
 
 #[derive(Debug)]
@@ -35,6 +36,13 @@ impl Local {
 impl Behaviour for Local {
     fn copy_out(&self, _: &[u8], _: &mut [u8]) -> Result<(), Errno> {
         Err(Errno::ENOENT)
+    }
+
+    fn update(&self, _: &[u8], _: Source<'_>, flags: u64, _: Writer) -> Result<(), Errno> {
+        match flags {
+            ANY | EXIST => Err(Errno::ENOENT),
+            _ => Err(Errno::EINVAL),
+        }
     }
 
     fn delete(&self, _: &[u8]) -> Result<(), Errno> {

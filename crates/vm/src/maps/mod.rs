@@ -44,7 +44,7 @@ use holder::Holder;
 use kind::{Behaviour, Writer};
 use local::Local;
 use queue::Queue;
-use targets::Targets;
+use targets::{DeviceHash, Targets};
 use trie::Trie;
 use user_ring::UserRing;
 
@@ -141,6 +141,7 @@ enum Storage {
     Bloom(Bloom),
     Events(Events),
     Targets(Targets),
+    Devices(DeviceHash),
     Local(Local),
     Absent(Absent),
 }
@@ -158,6 +159,7 @@ impl Storage {
             Self::Bloom(bloom) => bloom,
             Self::Events(events) => events,
             Self::Targets(targets) => targets,
+            Self::Devices(devices) => devices,
             Self::Local(local) => local,
             Self::Absent(absent) => absent,
         }
@@ -782,7 +784,11 @@ fn storage(around: &Surroundings<'_>, spec: &MapSpec) -> Result<Storage, Errno> 
     match spec.kind {
         MapKind::Array => Array::new(window, spec, 1).map(Storage::Array),
         MapKind::PerCpuArray => Array::new(window, spec, cpus).map(Storage::Array),
-        MapKind::Hash | MapKind::DevMapHash => hash(1, false),
+        MapKind::Hash => hash(1, false),
+        MapKind::DevMapHash => match hash(1, false)? {
+            Storage::Hash(hash) => Ok(Storage::Devices(DeviceHash::new(hash))),
+            other => Ok(other),
+        },
         MapKind::PerCpuHash => hash(cpus, false),
         MapKind::LruHash => hash(1, true),
         MapKind::LruPerCpuHash => hash(cpus, true),
@@ -800,10 +806,12 @@ fn storage(around: &Surroundings<'_>, spec: &MapSpec) -> Result<Storage, Errno> 
         MapKind::PerfEventArray => Ok(Storage::Events(Events::new(spec))),
         MapKind::CgroupStorage => Local::new(window, spec, 1).map(Storage::Local),
         MapKind::PerCpuCgroupStorage => Local::new(window, spec, cpus).map(Storage::Local),
-        MapKind::XskMap | MapKind::SockMap | MapKind::ReuseportSockArray | MapKind::CgroupArray => {
-            Ok(Storage::Absent(Absent::new(spec, true)))
-        }
-        MapKind::SockHash | MapKind::StackTrace => Ok(Storage::Absent(Absent::new(spec, false))),
+        MapKind::XskMap
+        | MapKind::SockMap
+        | MapKind::SockHash
+        | MapKind::ReuseportSockArray
+        | MapKind::CgroupArray
+        | MapKind::StackTrace => Ok(Storage::Absent(Absent::new(spec))),
         MapKind::DevMap | MapKind::CpuMap => Targets::new(window, spec).map(Storage::Targets),
         _ => Err(Errno::ENOTSUPP),
     }

@@ -2,10 +2,11 @@
 //!
 //! Each case creates the same map in both and walks a fixed pseudo-random sequence of lookups, updates with every flag,
 //! deletions and iterations over a small set of keys, so that maps fill up, refuse, and empty again.
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::collections::BTreeSet;
-use std::process::ExitCode;
+use std::fs::File;
+use std::os::fd::AsRawFd;
+use std::sync::LazyLock;
 
 use twinbpf::abi::MapFlags;
 use twinbpf::spec::InnerMap;
@@ -16,7 +17,8 @@ use twinbpf_vm::VmMap;
 
 const STEPS: u32 = 4000;
 
-fn main() -> ExitCode {
+/// The cases of this file.
+pub(crate) fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
     // KERNEL: a full trie of 5.10 refuses to change what it has.
     let is_like_ours = |spec: &MapSpec| spec.kind != MapKind::LpmTrie || is_since(6, 1);
@@ -35,7 +37,7 @@ fn main() -> ExitCode {
             move || compare_creation(&spec),
         ));
     }
-    twinbpf_trials::run(cases)
+    cases
 }
 
 fn specs() -> Vec<(String, MapSpec)> {
@@ -117,6 +119,34 @@ fn other_kinds() -> Vec<(String, MapSpec)> {
         named("trie of 8 bits", trie(5, 6)),
         named("trie of 32 bits", trie(8, 40)),
         named("CPU map", spec(MapKind::CpuMap, 4, 4, 2)),
+        named("device map", spec(MapKind::DevMap, 4, 4, 3)),
+        named("device map with programs", spec(MapKind::DevMap, 4, 8, 3)),
+        named("device hash", spec(MapKind::DevMapHash, 4, 4, 3)),
+        named("XSK map", spec(MapKind::XskMap, 4, 4, 3)),
+        named("socket map", spec(MapKind::SockMap, 4, 4, 3)),
+        named("socket map of 8 bytes", spec(MapKind::SockMap, 4, 8, 3)),
+        named("socket hash", spec(MapKind::SockHash, 6, 4, 3)),
+        named("socket hash of 8 bytes", spec(MapKind::SockHash, 6, 8, 3)),
+        named(
+            "sockets that share a port",
+            spec(MapKind::ReuseportSockArray, 4, 4, 3),
+        ),
+        named(
+            "sockets that share a port, by cookie",
+            spec(MapKind::ReuseportSockArray, 4, 8, 3),
+        ),
+        named("cgroup array", spec(MapKind::CgroupArray, 4, 4, 3)),
+        named("stack traces", spec(MapKind::StackTrace, 4, 80, 5)),
+        named("user ring buffer", spec(MapKind::UserRingBuf, 0, 0, 4096)),
+        named("cgroup storage", spec(MapKind::CgroupStorage, 8, 8, 0)),
+        named(
+            "cgroup storage by attachment",
+            spec(MapKind::CgroupStorage, 16, 8, 0),
+        ),
+        named(
+            "per-CPU cgroup storage",
+            spec(MapKind::PerCpuCgroupStorage, 8, 8, 0),
+        ),
     ]
 }
 
@@ -133,6 +163,22 @@ fn creations() -> Vec<(String, MapSpec)> {
         MapKind::Queue,
         MapKind::LpmTrie,
         MapKind::BloomFilter,
+        MapKind::Stack,
+        MapKind::LruHash,
+        MapKind::LruPerCpuHash,
+        MapKind::PerfEventArray,
+        MapKind::StackTrace,
+        MapKind::CgroupArray,
+        MapKind::DevMap,
+        MapKind::DevMapHash,
+        MapKind::CpuMap,
+        MapKind::XskMap,
+        MapKind::SockMap,
+        MapKind::SockHash,
+        MapKind::ReuseportSockArray,
+        MapKind::CgroupStorage,
+        MapKind::PerCpuCgroupStorage,
+        MapKind::UserRingBuf,
     ];
     for kind in kinds {
         for key_size in [0, 1, 4, 8, 512, 513, 1 << 20] {
@@ -163,12 +209,26 @@ fn creations() -> Vec<(String, MapSpec)> {
     specs
 }
 
+/// KERNEL: 5.10 takes out of queues and stacks only, and none before 6.18 out of stack traces.
+fn takes_as_ours(spec: &MapSpec) -> bool {
+    match spec.kind {
+        MapKind::Queue | MapKind::Stack => true,
+        MapKind::StackTrace => is_since(6, 18),
+        _ => is_since(5, 14),
+    }
+}
+
 /// Whether the running kernel has what the vm has. KERNEL: 5.10 refuses longer keys.
 fn is_known(spec: &MapSpec) -> bool {
     let is_long = spec.key_size > 512;
     match spec.kind {
         MapKind::BloomFilter => is_since(5, 16),
-        MapKind::Hash | MapKind::PerCpuHash if is_long => is_since(5, 11),
+        MapKind::UserRingBuf => is_since(6, 1),
+        MapKind::Hash | MapKind::PerCpuHash | MapKind::LruHash | MapKind::LruPerCpuHash
+            if is_long =>
+        {
+            is_since(5, 11)
+        }
         _ => true,
     }
 }
@@ -191,7 +251,7 @@ fn lookup_flags() -> &'static [u64] {
 }
 
 /// A vm with as many CPU slots as the kernel has.
-fn vm() -> Vm {
+pub(crate) fn vm() -> Vm {
     let per_cpu = KernelMap::create(&MapSpec::new("cpus", MapKind::PerCpuArray, 4, 8, 1)).unwrap();
     let cpu_slots = u32::try_from(per_cpu.value_bytes() / 8).unwrap();
     Vm::new(VmConfig {
@@ -241,8 +301,7 @@ fn compare_operations(spec: &MapSpec) {
                 let answers = (lookup_vm(&vm, &key), lookup_kernel(&kernel, &key));
                 assert_eq!(answers.0, answers.1, "step {step}: lookup {key:?}");
             }
-            // KERNEL: 5.10 takes out of queues and stacks only.
-            10 if spec.key_size == 0 || is_since(5, 14) => {
+            10 if takes_as_ours(spec) => {
                 let flags = [0, 0, 0, 1, 4, 8][random.below(6) as usize];
                 let mut values = (vec![0; vm.value_bytes()], vec![0; vm.value_bytes()]);
                 let answers = (
@@ -331,10 +390,27 @@ fn value(spec: &MapSpec, random: &mut Random, len: usize) -> Vec<u8> {
     let byte = random.byte();
     let holds_descriptors = matches!(
         spec.kind,
-        MapKind::ProgArray | MapKind::PerfEventArray | MapKind::ArrayOfMaps | MapKind::HashOfMaps
+        MapKind::ProgArray
+            | MapKind::PerfEventArray
+            | MapKind::ArrayOfMaps
+            | MapKind::HashOfMaps
+            | MapKind::CgroupArray
     );
     if holds_descriptors {
         return (-1_i32).to_ne_bytes().to_vec();
+    }
+    let number = |numbers: &[u64]| {
+        let number = numbers[usize::from(byte) % numbers.len()];
+        number.to_ne_bytes()[..spec.value_size as usize].to_vec()
+    };
+    match spec.kind {
+        // The vm takes any interface; every kernel has the first.
+        MapKind::DevMap | MapKind::DevMapHash => return number(&[0, 1, 1, u64::MAX, 1 << 31]),
+        // No file that is open, or one that is no socket.
+        MapKind::XskMap | MapKind::SockMap | MapKind::SockHash | MapKind::ReuseportSockArray => {
+            return number(&[open_file(), 1 << 30, u64::MAX, 1 << 31]);
+        }
+        _ => {}
     }
     if spec.kind == MapKind::CpuMap {
         return vec![0x10, 0, 0, 0];
@@ -348,6 +424,12 @@ fn value(spec: &MapSpec, random: &mut Random, len: usize) -> Vec<u8> {
         }
     };
     (0..len).map(padded).collect()
+}
+
+/// The descriptor of a file that is no socket.
+pub(crate) fn open_file() -> u64 {
+    static FILE: LazyLock<File> = LazyLock::new(|| File::open("/dev/null").unwrap());
+    u64::try_from(FILE.as_raw_fd()).unwrap()
 }
 
 /// The key for a small number: for arrays the number itself, so that some are out of range.
