@@ -164,9 +164,11 @@ fn lacking(text: &str) -> String {
     if let Some(kind) = after("does not have maps of type ") {
         return format!("a type of maps that the vm lacks: `{kind}`");
     }
-    if let Some((before, _)) = text.split_once("` is a function of the kernel") {
-        let name = before.rsplit('`').next().unwrap_or_default();
-        return format!("a function of the kernel that the vm lacks: `{name}`");
+    for thing in ["function", "symbol"] {
+        if let Some((before, _)) = text.split_once(&format!("` is a {thing} of the kernel")) {
+            let name = before.rsplit('`').next().unwrap_or_default();
+            return format!("a {thing} of the kernel that the vm lacks: `{name}`");
+        }
     }
     text.to_owned()
 }
