@@ -10,6 +10,7 @@ mod fixtures;
 mod fuzz;
 mod guests;
 mod seen;
+mod stress;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -33,6 +34,8 @@ usage: cargo xtask TASK
   conformance [--json] FOLDER          load each program of the kernel's selftests, built in FOLDER, and compare verdict
                                        and diagnosis with what they declare: exit 1 if a bar is missed (needs root)
   conformance [--json] --source TREE   build them first, from a kernel's source tree (Debian: linux-source-6.12)
+  stress [SECONDS]   full rings, changing maps and killed processes, on both engines, for a while each (60 s): exit 1 if
+                     something is lost or left behind (needs root)
   differential [--json] [--packets PART] [--table FILE] PATH...   run the packet programs of objects, or of folders of them, on
                                        many packets in both engines and list what differs, with --table also as a page: exit 1 if
                                        more than 3 % of the programs do (needs root)
@@ -51,6 +54,16 @@ fn main() -> ExitCode {
         ["fuzz"] => fuzz::run(60, None),
         ["fuzz", seconds, ref target @ ..] if target.len() <= 1 => match seconds.parse() {
             Ok(seconds) => fuzz::run(seconds, target.first().copied()),
+            Err(_) => Err(format!("`{seconds}` is not a number of seconds")),
+        },
+        ["stress"] => stress::run(60),
+        ["stress", "children", seconds] => match seconds.parse() {
+            Ok(seconds) => stress::children(seconds),
+            Err(_) => Err(format!("`{seconds}` is not a number of seconds")),
+        },
+        ["stress", "child", folder] => stress::child(Path::new(folder)),
+        ["stress", seconds] => match seconds.parse() {
+            Ok(seconds) => stress::run(seconds),
             Err(_) => Err(format!("`{seconds}` is not a number of seconds")),
         },
         ["guests", ref rest @ ..] => match guests::Options::read(rest) {

@@ -88,9 +88,14 @@ impl Ring {
         let whole = (u64::from(len) + HEADER_BYTES).next_multiple_of(HEADER_BYTES);
         let mut position = self.producer.load(Ordering::Relaxed);
         loop {
-            // KERNEL: one byte less than the size can be in use (6.18).
             let end = position + whole;
-            if end - self.consumer.load(Ordering::Acquire) > self.size - 1 {
+            // Others may have written since, and the reader may have read it all: then this position is an old one.
+            let Some(used) = end.checked_sub(self.consumer.load(Ordering::Acquire)) else {
+                position = self.producer.load(Ordering::Relaxed);
+                continue;
+            };
+            // KERNEL: one byte less than the size can be in use (6.18).
+            if used > self.size - 1 {
                 return None;
             }
             let claimed = self.producer.compare_exchange_weak(
