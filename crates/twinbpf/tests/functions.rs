@@ -84,7 +84,21 @@ fn main() -> ExitCode {
             }));
         }
     }
+    cases.push(Case::new(
+        "cgroups_are_the_configured_ones::vm",
+        &[],
+        cgroups_are_the_configured_ones,
+    ));
     twinbpf_trials::run(cases)
+}
+
+fn cgroups_are_the_configured_ones() {
+    let engine = Engine::vm_with(VmConfig {
+        cgroups: Some(vec![1, 5, 9]),
+        ..VmConfig::default()
+    });
+    let (_, _, seen) = outcome(&engine.unwrap(), "knows_cgroups");
+    assert_eq!(seen[..8], [9, 0, 0, 0, 1, 9, 0, 1]);
 }
 
 fn executors() -> [(&'static str, Executor); 3] {

@@ -113,17 +113,21 @@ fn host_comm() -> String {
         .unwrap_or_default()
 }
 
-/// The inode numbers of the process's cgroup and of those above it.
-///
-/// KERNEL: they are the ids, and the root's is 1 (6.18). In a namespace of cgroups only those within are seen.
+/// The root's id. KERNEL: ids are inode numbers (6.18).
+const ROOT_CGROUP: u64 = 1;
+
+/// The ids of the process's cgroup and of those above it. In a namespace of cgroups only the root is known of those outside.
 fn host_cgroups() -> Option<Vec<u64>> {
     let listed = std::fs::read_to_string("/proc/self/cgroup").ok()?;
     let path = listed.lines().find_map(|line| line.strip_prefix("0::/"))?;
     let mut folder = mounted_cgroups()?;
-    let mut ids = vec![std::fs::metadata(&folder).ok()?.ino()];
+    let id = |folder: &Path| Some(std::fs::metadata(folder).ok()?.ino());
+    let first = id(&folder)?;
+    let outside = (first != ROOT_CGROUP).then_some(ROOT_CGROUP);
+    let mut ids: Vec<u64> = outside.into_iter().chain([first]).collect();
     for part in Path::new(path) {
         folder.push(part);
-        ids.push(std::fs::metadata(&folder).ok()?.ino());
+        ids.push(id(&folder)?);
     }
     Some(ids)
 }
