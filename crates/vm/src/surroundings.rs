@@ -132,12 +132,14 @@ fn host_cgroups() -> Option<Vec<u64>> {
     Some(ids)
 }
 
-/// Where version 2 of cgroups is mounted.
+/// Where version 2 of cgroups is mounted from its root on, as this process sees it.
 fn mounted_cgroups() -> Option<PathBuf> {
-    let mounts = std::fs::read_to_string("/proc/self/mounts").ok()?;
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo").ok()?;
     mounts.lines().find_map(|line| {
-        let mut words = line.split(' ');
-        let (_, place, kind) = (words.next()?, words.next()?, words.next()?);
-        (kind == "cgroup2").then(|| PathBuf::from(place))
+        // Number, parent, device, root, place, options and more, then a hyphen and the type.
+        let (before, after) = line.split_once(" - ")?;
+        let mut words = before.split(' ').skip(3);
+        let (root, place) = (words.next()?, words.next()?);
+        (root == "/" && after.starts_with("cgroup2 ")).then(|| PathBuf::from(place))
     })
 }
