@@ -288,6 +288,7 @@ const FIXTURES: &[Fixture] = &[
     built("testdata/bpf/arena.bpf.c", "v3"),
     built("testdata/bpf/exceptions.bpf.c", "v3"),
     built("testdata/bpf/throws.bpf.c", "v3"),
+    built("testdata/bpf/conntrack.bpf.c", "v3"),
     built("testdata/bpf/events.bpf.c", "v3"),
     built("testdata/bpf/map_costs.bpf.c", "v3"),
     built("testdata/bpf/commands.bpf.c", "v3"),

@@ -43,6 +43,8 @@ pub enum Need {
     Clang,
     /// The tool whose field names ours are, to compare with. No variable promises it.
     Bpftool,
+    /// The module that tracks connections, with functions for programs: Linux 6.1. No variable promises it.
+    ConnectionTracking,
     /// A program with probes to be watched ([`watched`]).
     WatchedProgram,
     /// A kernel that lets programs be called from functions: some are built without. No variable promises it.
@@ -152,6 +154,7 @@ impl Need {
             Self::Clang => "clang",
             Self::Bpftool => "bpftool",
             Self::WatchedProgram => "sdt",
+            Self::ConnectionTracking => "conntrack",
             Self::FunctionTracing => "function-tracing",
             Self::SecurityHooks => "security-hooks",
             // Nobody can promise it: the kernel is what it is.
@@ -223,6 +226,8 @@ impl Need {
             Self::Clang => succeeds("clang-19", &["--version"], "needs clang-19"),
             Self::Bpftool => succeeds("bpftool", &["version"], "needs bpftool"),
             Self::WatchedProgram => watched::missing(),
+            Self::ConnectionTracking => (!has_symbol("bpf_skb_ct_lookup"))
+                .then(|| "needs nf_conntrack with functions for programs".to_owned()),
             Self::FunctionTracing => {
                 let functions = Path::new("/sys/kernel/tracing/available_filter_functions");
                 (!functions.exists()).then(|| "needs a kernel that traces functions".to_owned())
@@ -288,6 +293,8 @@ fn succeeds(program: &str, arguments: &[&str], otherwise: &str) -> Option<String
 /// Whether the kernel has something of this name.
 fn has_symbol(name: &str) -> bool {
     let symbols = std::fs::read_to_string("/proc/kallsyms").unwrap_or_default();
-    let mut names = symbols.lines().filter_map(|line| line.split(' ').nth(2));
+    let mut names = symbols
+        .lines()
+        .filter_map(|line| line.split_whitespace().nth(2));
     names.any(|symbol| symbol == name)
 }

@@ -4,7 +4,9 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-use twinbpf::{Code, Engine, EngineKind, Loaded, NotLoadedReason, Object, link, link_each};
+use twinbpf::{
+    Code, Engine, EngineKind, Errno, Loaded, NotLoadedReason, Object, TestInput, link, link_each,
+};
 use twinbpf_trials::{Case, Need};
 
 type Body = fn(&Engine);
@@ -43,6 +45,11 @@ fn main() -> ExitCode {
         an_unguarded_call_of_an_absent_function_names_it,
     ));
     cases.push(Case::new(
+        "functions_of_a_module_are_called::kernel",
+        &[Need::Kernel, Need::KernelTypes, Need::ConnectionTracking],
+        functions_of_a_module_are_called,
+    ));
+    cases.push(Case::new(
         "functions_of_the_kernel_are_refused_by_name::vm",
         &[],
         functions_of_the_kernel_are_refused_by_name,
@@ -68,6 +75,19 @@ fn a_handler_of_exceptions_belongs_to_its_program() {
         .collect();
     assert_eq!(names, ["throws", "answer"]);
     engine.loader(&linked).load().unwrap();
+}
+
+fn functions_of_a_module_are_called() {
+    let engine = Engine::kernel().unwrap();
+    let loaded = engine.load_object(&object("conntrack")).unwrap();
+    let packet = TestInput {
+        data: &[0; 64],
+        ..TestInput::default()
+    };
+    let output = loaded.program("looks_up").unwrap().test_run(&packet);
+    assert_eq!(output.unwrap().value, 0);
+    let error = loaded.variable::<i32>("error").unwrap().get().unwrap();
+    assert_eq!(error, -Errno::ENOENT.0);
 }
 
 fn object(name: &str) -> Object {

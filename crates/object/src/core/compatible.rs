@@ -62,10 +62,12 @@ pub(super) fn types(
     here: TypeId,
     target: &Btf,
     there: TypeId,
+    announced: Announced,
 ) -> Result<bool, String> {
     let mut comparison = Comparison {
         local,
         target,
+        announced,
         left: MOST_STEPS,
     };
     comparison.types(here, there, DEEPEST)
@@ -74,9 +76,19 @@ pub(super) fn types(
 /// Most types compared for one relocation: prototypes of prototypes multiply.
 const MOST_STEPS: usize = 10_000;
 
+/// What a struct or union is that one side only announces.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Announced {
+    /// Nothing but another announcement.
+    Itself,
+    /// The same as a whole one: who only hands pointers on need not know what is inside.
+    Whole,
+}
+
 struct Comparison<'a> {
     local: &'a Btf,
     target: &'a Btf,
+    announced: Announced,
     left: usize,
 }
 
@@ -113,6 +125,18 @@ impl Comparison<'_> {
                 self.types(one.result, other.result, depth)
             }
             (Type::Float { .. }, _) => Ok(false),
+            (Type::Forward { is_union, .. }, whole) | (whole, Type::Forward { is_union, .. })
+                if self.announced == Announced::Whole =>
+            {
+                Ok(match whole {
+                    Type::Struct(_) => !is_union,
+                    Type::Union(_) => *is_union,
+                    Type::Forward {
+                        is_union: other, ..
+                    } => is_union == other,
+                    _ => false,
+                })
+            }
             _ => Ok(same_kind(one, other)),
         }
     }

@@ -42,9 +42,10 @@ use crate::target::Target;
 
 use answer::Answer;
 use candidates::{Candidate, Candidates, Searched};
+use compatible::Announced;
 use subject::Subject;
 
-/// Whether a type of the target can stand for the object's: the same skeleton, names below the root ignored.
+/// Whether a function or variable of the target is of the object's type: the same skeleton, names ignored, structs announced or whole.
 ///
 /// # Errors
 ///
@@ -53,7 +54,7 @@ pub(crate) fn are_compatible(
     (local, here): (&Btf, TypeId),
     (target, there): (&Btf, TypeId),
 ) -> Result<bool, String> {
-    compatible::types(local, here, target, there)
+    compatible::types(local, here, target, there, Announced::Whole)
 }
 
 /// What became of every relocation of an object.

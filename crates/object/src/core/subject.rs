@@ -9,6 +9,7 @@
 use crate::btf::{Btf, Enumeration, RelocationKind, Type, TypeId, essential_name};
 use crate::spec::TypeRelocation;
 
+use super::compatible::Announced;
 use super::fields::{self, Field};
 use super::{compatible, shape};
 
@@ -95,7 +96,7 @@ impl Subject {
             Self::Type(root) => {
                 let fits = match kind {
                     RelocationKind::TypeMatches => shape::matches(local, *root, target, candidate)?,
-                    _ => compatible::types(local, *root, target, candidate)?,
+                    _ => compatible::types(local, *root, target, candidate, Announced::Itself)?,
                 };
                 Ok(fits.then_some(Self::Type(candidate)))
             }

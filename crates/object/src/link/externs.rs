@@ -15,6 +15,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::abi::nearest_name;
+use crate::btf::print::spelled;
 use crate::btf::{Btf, Search, Type, TypeId, TypeKinds};
 use crate::diagnosis::{Code, Diagnosis, Error};
 use crate::spec::{
@@ -206,7 +207,8 @@ impl Resolving<'_> {
                     "the kernel's variable `{}` has another type than the program declares",
                     external.name
                 );
-                Outcome::Failed(Diagnosis::new(Code::KSYM_TYPE, message).into())
+                let diagnosis = Diagnosis::new(Code::KSYM_TYPE, message);
+                Outcome::Failed(self.both(diagnosis, place, declared, &external.name).into())
             }
             Err(error) => Outcome::Failed(error),
         }
@@ -229,7 +231,7 @@ impl Resolving<'_> {
                     "the kernel's `{name}` has another prototype than the program declares"
                 );
                 let diagnosis = Diagnosis::new(Code::KFUNC_PROTOTYPE, message).help(SEVERAL);
-                absent_or_failed(external, diagnosis)
+                absent_or_failed(external, self.both(diagnosis, place, declared, name))
             }
             Err(error) => Outcome::Failed(error),
         }
@@ -273,6 +275,22 @@ impl Resolving<'_> {
                 Diagnosis::new(Code::CORE_MALFORMED, message).into()
             },
         )
+    }
+
+    /// Shows how the kernel and the object declare something.
+    fn both(
+        &self,
+        diagnosis: Diagnosis,
+        place: &Place<'_>,
+        declared: TypeId,
+        name: &str,
+    ) -> Diagnosis {
+        let kernels = spelled(place.btf, place.target, name);
+        let diagnosis = diagnosis.fact("the kernel's", kernels);
+        match self.object.btf.as_deref() {
+            Some(types) => diagnosis.fact("the object's", spelled(types, declared, name)),
+            None => diagnosis,
+        }
     }
 
     fn missing_symbol(&self, external: &Extern, what: &str) -> Diagnosis {

@@ -359,6 +359,18 @@ fn each_missing_thing_is_named_and_takes_no_other_program_with_it() {
             ),
         ]
     );
+    let facts = &linked.left_out[7].reason.diagnosis().facts;
+    let shown: Vec<String> = facts
+        .iter()
+        .map(|fact| format!("{}: {}", fact.label, fact.value))
+        .collect();
+    assert_eq!(
+        shown,
+        [
+            "the kernel's: void bpf_task_release(struct task_struct *)",
+            "the object's: void bpf_task_release(int)"
+        ]
+    );
     let help = &linked.left_out[6].reason.diagnosis().help;
     assert_eq!(help, &["did you mean `bpf_task_release`?"]);
 
