@@ -49,8 +49,8 @@ pub(crate) struct Machine {
     pub(crate) status: u32,
     /// Functions below the present one.
     pub(crate) depth: u32,
-    /// Position of the helper or kernel function to call.
-    pub(crate) helper: u32,
+    /// Position of the kernel function to call.
+    pub(crate) kfunc: u32,
     /// The worker's number: the CPU a program sees.
     pub(crate) slot: u32,
     /// Tail calls so far.
@@ -76,7 +76,7 @@ macro_rules! offsets {
 
 offsets! {
     WINDOW: window, PERMISSIONS: permissions, SLICE: slice, LOOPS: loops, SAVED_RSP: saved_rsp, R0: r0, ARGUMENTS: arguments,
-    FAULT_ADDRESS: fault_address, FAULT_INSN: fault_insn, FAULT_SIZE: fault_size, STATUS: status, DEPTH: depth, HELPER: helper,
+    FAULT_ADDRESS: fault_address, FAULT_INSN: fault_insn, FAULT_SIZE: fault_size, STATUS: status, DEPTH: depth, KFUNC: kfunc,
     TARGET: target, TAIL_CALLS: tail_calls,
 }
 
@@ -106,7 +106,7 @@ impl Machine {
             saved_rsp: 0,
             status: status::RUNNING,
             depth: 0,
-            helper: 0,
+            kfunc: 0,
             slot,
             tail_calls: 0,
             r0: 0,

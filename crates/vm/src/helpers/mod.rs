@@ -67,7 +67,7 @@ pub(crate) fn position(number: i32) -> Option<usize> {
 
 /// Every helper the vm has. Numbers: `linux/bpf.h`.
 #[rustfmt::skip]
-pub(crate) static TABLE: &[Row] = &[
+pub(crate) const TABLE: &[Row] = &[
     Row { number: LOOKUP, arguments: 2, call: maps::lookup },
     Row { number: UPDATE, arguments: 4, call: maps::update },
     Row { number: DELETE, arguments: 2, call: maps::delete },

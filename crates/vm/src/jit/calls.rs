@@ -51,16 +51,11 @@ impl Emitter<'_> {
             (Some(_), helpers::LOOKUP) => Callback::Lookup,
             (Some(_), helpers::UPDATE) => Callback::Update,
             (Some(_), _) => Callback::Delete,
-            (None, _) => Callback::Helper,
+            (None, _) => Callback::helper(number)?,
         };
-        match index {
-            // The map's position among the program's maps takes the place of its handle.
-            Some(index) => self.assembler.mov_imm(RDI, u64::try_from(index).ok()?),
-            None => {
-                let position = i32::try_from(helpers::position(number)?).ok()?;
-                self.assembler
-                    .store_imm(Bits::B32, field(offset::HELPER), position);
-            }
+        // The map's position among the program's maps takes the place of its handle.
+        if let Some(index) = index {
+            self.assembler.mov_imm(RDI, u64::try_from(index).ok()?);
         }
         self.call_back(callback);
         self.leave_on_fault(at);
@@ -99,7 +94,7 @@ impl Emitter<'_> {
     /// Calls the function at this position of the program's list.
     pub(super) fn call_kfunc(&mut self, at: usize, position: i32) {
         self.assembler
-            .store_imm(Bits::B32, field(offset::HELPER), position);
+            .store_imm(Bits::B32, field(offset::KFUNC), position);
         self.call_back(Callback::Kfunc);
         self.leave_on_fault(at);
         self.clear_arguments();

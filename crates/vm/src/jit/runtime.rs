@@ -163,9 +163,9 @@ fn fault_kind(run: &mut Run<'_>) -> FaultKind {
 }
 
 /// What compiled code can call.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy)]
 pub(super) enum Callback {
-    Helper,
+    Helper(Called),
     Kfunc,
     Lookup,
     Update,
@@ -176,10 +176,16 @@ pub(super) enum Callback {
 }
 
 impl Callback {
+    /// The helper with this number, if there is one.
+    pub(super) fn helper(number: i32) -> Option<Self> {
+        let position = helpers::position(number)?;
+        HELPERS.get(position).copied().map(Self::Helper)
+    }
+
     /// The address to call.
     pub(super) fn address(self) -> u64 {
         let address = match self {
-            Self::Helper => call_helper as *const () as usize,
+            Self::Helper(called) => called as *const () as usize,
             Self::Kfunc => call_kfunc as *const () as usize,
             Self::Lookup => look_up as *const () as usize,
             Self::Update => update as *const () as usize,
@@ -192,8 +198,32 @@ impl Callback {
     }
 }
 
-/// Calls the helper that the state names, by its position in the table.
-extern "sysv64" fn call_helper(
+/// What compiled code calls: five registers, and the state.
+pub(super) type Called = extern "sysv64" fn(u64, u64, u64, u64, u64, *mut Machine) -> u64;
+
+/// A function for each row of the table of helpers, so that short helpers become part of theirs and the others are called by name.
+static HELPERS: [Called; 256] = {
+    macro_rules! sixteen {
+        ($($tens:literal)*) => { [$(one!($tens 0), one!($tens 1), one!($tens 2), one!($tens 3), one!($tens 4), one!($tens 5),
+            one!($tens 6), one!($tens 7), one!($tens 8), one!($tens 9), one!($tens 10), one!($tens 11), one!($tens 12),
+            one!($tens 13), one!($tens 14), one!($tens 15)),*] };
+    }
+    macro_rules! one {
+        ($tens:literal $ones:literal) => {
+            call_helper::<{ 16 * $tens + $ones }>
+        };
+    }
+    const {
+        assert!(
+            helpers::TABLE.len() <= 256,
+            "every helper has its function here"
+        )
+    };
+    sixteen!(0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15)
+};
+
+/// Calls the helper at this position of the table.
+extern "sysv64" fn call_helper<const POSITION: usize>(
     r1: u64,
     r2: u64,
     r3: u64,
@@ -206,7 +236,13 @@ extern "sysv64" fn call_helper(
             values: [r1, r2, r3, r4, r5],
             provenance: None,
         };
-        let row = helpers::TABLE.get(run.machine.helper as usize);
+        let row = const {
+            if POSITION < helpers::TABLE.len() {
+                Some(&helpers::TABLE[POSITION])
+            } else {
+                None
+            }
+        };
         let row = row.ok_or(FaultKind::Unsupported("this helper"))?;
         (row.call)(run, &arguments).map(|returned| returned.value)
     })
@@ -226,7 +262,7 @@ extern "sysv64" fn call_kfunc(
             values: [r1, r2, r3, r4, r5],
             provenance: None,
         };
-        let position = run.machine.helper as usize;
+        let position = run.machine.kfunc as usize;
         let returned = run.call_kfunc(position, &arguments);
         returned.map(|returned| returned.value)
     })

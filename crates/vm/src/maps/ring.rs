@@ -109,7 +109,7 @@ impl Ring {
                 Err(now) => position = now,
             }
         }
-        let offset = u32::try_from(position % self.size + HEADER_BYTES).ok()?;
+        let offset = u32::try_from(self.place(position) + HEADER_BYTES).ok()?;
         let address = self.data.start().checked_add(offset)?;
         Some(Record {
             address,
@@ -198,7 +198,7 @@ impl Ring {
             if state & DISCARDED == 0 {
                 // A header's length was checked against the ring's size when the record was reserved.
                 copy.resize(usize::try_from(len).unwrap_or(0), 0);
-                let offset = usize::try_from(position % self.size + HEADER_BYTES).unwrap_or(0);
+                let offset = usize::try_from(self.place(position) + HEADER_BYTES).unwrap_or(0);
                 if self.data.host().copy_out(offset, copy).is_some() {
                     goes_on = use_record(copy);
                     read += 1;
@@ -265,9 +265,14 @@ impl Ring {
     }
 
     fn header(&self, position: u64) -> &AtomicU32 {
-        // The remainder is below the size, whose eighth part is the number of headers.
-        let index = usize::try_from(position % self.size / HEADER_BYTES).unwrap_or(0);
+        // The place is below the size, whose eighth part is the number of headers.
+        let index = usize::try_from(self.place(position) / HEADER_BYTES).unwrap_or(0);
         &self.headers[index]
+    }
+
+    /// Where in the ring a position is: its size is a power of two.
+    fn place(&self, position: u64) -> u64 {
+        position & (self.size - 1)
     }
 }
 
