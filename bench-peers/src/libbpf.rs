@@ -49,7 +49,23 @@ impl Open {
         if object.is_null() {
             return Err(format!("open: {}", std::io::Error::last_os_error()));
         }
-        Ok(Self(object))
+        let open = Self(object);
+        open.pin_nothing();
+        Ok(open)
+    }
+
+    /// Maps that ask for a name in the bpffs get none: what is compared leaves nothing behind.
+    fn pin_nothing(&self) {
+        let mut last = ptr::null_mut();
+        loop {
+            // SAFETY: the object is open, and `last` is one of its maps or null.
+            last = unsafe { libbpf_sys::bpf_object__next_map(self.0, last) };
+            if last.is_null() {
+                return;
+            }
+            // SAFETY: the map belongs to the open object; no path takes the one away that it has.
+            unsafe { libbpf_sys::bpf_map__set_pin_path(last, ptr::null()) };
+        }
     }
 
     /// Loads everything.

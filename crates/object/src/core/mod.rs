@@ -42,10 +42,10 @@ use crate::target::Target;
 
 use answer::Answer;
 use candidates::{Candidate, Candidates, Searched};
-use compatible::Announced;
+pub(crate) use compatible::Announced;
 use subject::Subject;
 
-/// Whether a function or variable of the target is of the object's type: the same skeleton, names ignored, structs announced or whole.
+/// Whether a function or variable of the target is of the object's type: the same skeleton, names ignored.
 ///
 /// # Errors
 ///
@@ -53,8 +53,9 @@ use subject::Subject;
 pub(crate) fn are_compatible(
     (local, here): (&Btf, TypeId),
     (target, there): (&Btf, TypeId),
+    announced: Announced,
 ) -> Result<bool, String> {
-    compatible::types(local, here, target, there, Announced::Whole)
+    compatible::types(local, here, target, there, announced)
 }
 
 /// What became of every relocation of an object.

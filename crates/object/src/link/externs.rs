@@ -17,6 +17,7 @@ use std::sync::Arc;
 use crate::abi::nearest_name;
 use crate::btf::print::spelled;
 use crate::btf::{Btf, Search, Type, TypeId, TypeKinds};
+use crate::core::{Announced, are_compatible};
 use crate::diagnosis::{Code, Diagnosis, Error};
 use crate::spec::{
     ConfigForm, ConfigPlace, Extern, ExternIndex, ExternKind, MapSpec, Object, Variable,
@@ -200,7 +201,7 @@ impl Resolving<'_> {
         let Some(place) = self.found.get(&(external.essential_name(), false)) else {
             return absent_or_failed(external, self.missing_symbol(external, "variable"));
         };
-        match self.agrees(place, declared) {
+        match self.agrees(place, declared, Announced::Itself) {
             Ok(true) => Outcome::Variable(found(external, place)),
             Ok(false) => {
                 let message = format!(
@@ -224,7 +225,12 @@ impl Resolving<'_> {
         let Some(place) = self.found.get(&(name, true)) else {
             return absent_or_failed(external, self.missing_function(external));
         };
-        match self.agrees(place, declared) {
+        // Who needs a function means that one. What may be absent is so where libbpf says it is, which takes no announced struct for a whole one.
+        let announced = match external.is_weak {
+            true => Announced::Itself,
+            false => Announced::Whole,
+        };
+        match self.agrees(place, declared, announced) {
             Ok(true) => Outcome::Function(found(external, place)),
             Ok(false) => {
                 let message = format!(
@@ -265,16 +271,20 @@ impl Resolving<'_> {
         }
     }
 
-    fn agrees(&self, place: &Place<'_>, declared: TypeId) -> Result<bool, Error> {
+    fn agrees(
+        &self,
+        place: &Place<'_>,
+        declared: TypeId,
+        announced: Announced,
+    ) -> Result<bool, Error> {
         let Some(local) = self.object.btf.as_deref() else {
             return Ok(true);
         };
-        crate::core::are_compatible((local, declared), (place.btf, place.target)).map_err(
-            |message| {
-                let message = format!("the types cannot be compared: {message}");
-                Diagnosis::new(Code::CORE_MALFORMED, message).into()
-            },
-        )
+        let theirs = (place.btf, place.target);
+        are_compatible((local, declared), theirs, announced).map_err(|message| {
+            let message = format!("the types cannot be compared: {message}");
+            Diagnosis::new(Code::CORE_MALFORMED, message).into()
+        })
     }
 
     /// Shows how the kernel and the object declare something.
