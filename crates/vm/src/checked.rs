@@ -381,7 +381,7 @@ impl Machine<'_, '_> {
     /// What nobody of this run stored may still be an object that a value owns.
     fn origin_in_memory(&self, size: Size, bits: u64) -> Provenance {
         let address = u32::try_from(bits).ok().filter(|_| size == Size::Dw);
-        match address.and_then(|address| self.run.objects.at(address)) {
+        match address.and_then(|address| self.run.common.objects.at(address)) {
             Some((start, len)) => Provenance::object(start, len, "an object"),
             None => Provenance::Number,
         }
@@ -495,7 +495,7 @@ impl Machine<'_, '_> {
     /// Calls the function at this position of the program's list.
     fn call_kfunc(&mut self, position: i32) -> Result<(), FaultKind> {
         let position = usize::try_from(position).unwrap_or(usize::MAX);
-        let kfunc = self.run.kfuncs.get(position);
+        let kfunc = self.run.image.kfuncs.get(position);
         let count = kfunc.map_or(0, |kfunc| kfunc.arguments);
         let arguments = self.arguments(count)?;
         self.run.set_depth(self.below + self.frames.len());
@@ -587,8 +587,8 @@ impl Machine<'_, '_> {
     }
 
     fn packet_field(&self, address: i64, size: Size) -> Option<PacketPointer> {
-        let offset = u32::try_from(address - i64::from(self.run.context.address)).ok()?;
-        if let Some(fields) = self.run.context.data_fields.filter(|_| size == Size::Dw) {
+        let offset = u32::try_from(address - i64::from(self.run.context)).ok()?;
+        if let Some(fields) = self.run.data_fields.filter(|_| size == Size::Dw) {
             return match offset {
                 _ if offset == fields.start => Some(PacketPointer::Data),
                 _ if offset == fields.end => Some(PacketPointer::DataEnd),
@@ -597,7 +597,6 @@ impl Machine<'_, '_> {
         }
         let field = self
             .run
-            .context
             .layout
             .packet_pointers
             .iter()

@@ -25,17 +25,6 @@ pub(crate) enum PacketPointer {
     DataMeta,
 }
 
-/// The context of one run.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct ContextView {
-    /// Where it lies in the window.
-    pub(crate) address: u32,
-    /// What it is.
-    pub(crate) layout: &'static ContextLayout,
-    /// Fields of a context of the host's own that say where its data are.
-    pub(crate) data_fields: Option<DataFields>,
-}
-
 /// Offsets of the fields, of 8 bytes, in which a context of the host's own says where its data start and end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct DataFields {

@@ -79,8 +79,7 @@ pub(crate) fn caught_outside(
     };
     let mut inner = Run {
         standing: &mut *run.standing,
-        maps: callee.maps(),
-        kfuncs: callee.kfuncs(),
+        image: &callee.image,
         program: callee,
         target: None,
         ..*run
@@ -156,8 +155,7 @@ pub(crate) fn type_bytes(run: &Run<'_>, number: u32) -> Option<u32> {
 /// Makes a program that compiled code went over to the present one: its maps and functions are what calls mean from here on.
 pub(crate) fn switch<'w>(run: &mut Run<'w>, program: &'w (dyn Any + Send + Sync)) {
     if let Some(callee) = program.downcast_ref::<Program>() {
-        run.maps = callee.maps();
-        run.kfuncs = callee.kfuncs();
+        run.image = &callee.image;
         run.program = program;
     }
 }
@@ -174,8 +172,7 @@ fn replace(
     let outer_end = run.ended_in.take();
     let mut inner = Run {
         standing: &mut *run.standing,
-        maps: callee.maps(),
-        kfuncs: callee.kfuncs(),
+        image: &callee.image,
         program: callee,
         target: None,
         ..*run

@@ -17,19 +17,21 @@ const MOST_OPEN: usize = 4096;
 #[derive(Debug, Default)]
 pub(crate) struct Held {
     /// The lock it holds, by address. KERNEL: at most one at a time (6.18).
-    pub(crate) lock: Option<(u32, SharedBytes)>,
-    /// Records it has reserved, with the handles of their ring buffers.
-    records: Vec<(u32, Record)>,
-    /// Those ring buffers, held until the run ends: taking one again for every record would cost as much as the record.
-    rings: Vec<LiveMap>,
+    lock: Option<(u32, SharedBytes)>,
+    /// Maps that it looked up in maps of maps, held until the run ends.
+    maps: Vec<LiveMap>,
+    /// Records it has reserved, with the positions of their ring buffers.
+    records: Vec<(usize, Record)>,
+    /// Those ring buffers and their handles, held until the run ends: taking one again for every record would cost as much as the record.
+    rings: Vec<(u32, LiveMap)>,
     iterators: Vec<(Place, Iterator)>,
     sections: Vec<Section>,
     dynptrs: Vec<(Place, Dynptr)>,
     /// Objects that the run owns, one as often as it owns it.
     objects: Vec<u32>,
     heap: Option<Arc<Objects>>,
-    /// Whether there was any of the four in this run.
-    is_open: bool,
+    /// Whether there was anything in this run.
+    is_laden: bool,
 }
 
 /// The address of a struct by which the program means something of the vm's.
@@ -108,28 +110,67 @@ pub(crate) enum Section {
 }
 
 impl Held {
-    /// Whether the ring buffer with this handle is held.
-    pub(crate) fn has_ring(&self, handle: u32) -> bool {
-        self.rings.iter().any(|ring| ring.handle() == handle)
+    /// The lock it holds: its address and its word.
+    pub(crate) fn lock(&self) -> Option<(u32, SharedBytes)> {
+        self.lock
     }
 
-    /// Holds a ring buffer until the run ends.
+    /// Notes that it holds a lock.
+    pub(crate) fn hold_lock(&mut self, address: u32, word: SharedBytes) {
+        self.is_laden = true;
+        self.lock = Some((address, word));
+    }
+
+    /// Forgets the lock.
+    pub(crate) fn take_lock(&mut self) -> Option<(u32, SharedBytes)> {
+        self.lock.take()
+    }
+
+    /// Maps that the run looked up, the last one first.
+    pub(crate) fn maps(&self) -> impl std::iter::Iterator<Item = &LiveMap> {
+        self.maps.iter().rev()
+    }
+
+    /// Holds a map until the run ends.
     #[cold]
-    pub(crate) fn hold_ring(&mut self, ring: LiveMap) {
-        self.rings.push(ring);
+    pub(crate) fn hold_map(&mut self, map: LiveMap) {
+        self.is_laden = true;
+        self.maps.push(map);
     }
 
-    /// Notes a record of a ring buffer that is held.
-    pub(crate) fn keep_record(&mut self, handle: u32, record: Record) {
-        self.records.push((handle, record));
+    /// The position of the ring buffer with this handle, if it is held.
+    #[inline(always)]
+    pub(crate) fn ring(&self, handle: u32) -> Option<usize> {
+        self.rings.iter().position(|(known, _)| *known == handle)
+    }
+
+    /// Holds a ring buffer until the run ends; the answer is its position.
+    #[cold]
+    pub(crate) fn hold_ring(&mut self, ring: LiveMap) -> usize {
+        self.is_laden = true;
+        self.rings.push((ring.handle(), ring));
+        self.rings.len() - 1
+    }
+
+    /// Notes a record of the ring buffer at this position.
+    #[inline(always)]
+    pub(crate) fn keep_record(&mut self, ring: usize, record: Record) {
+        self.records.push((ring, record));
     }
 
     /// Takes the record whose data is at `address` out.
+    #[inline(always)]
     pub(crate) fn take_record(&mut self, address: u32) -> Option<(&Ring, Record)> {
-        let mut records = self.records.iter();
-        let index = records.position(|(_, record)| record.address == address)?;
-        let (handle, record) = self.records.swap_remove(index);
-        let ring = self.rings.iter().find(|ring| ring.handle() == handle)?;
+        let is_last = self.records.last().map(|(_, last)| last.address) == Some(address);
+        let (ring, record) = match is_last {
+            true => self.records.pop()?,
+            false => {
+                let mut records = self.records.iter();
+                let index = records.position(|(_, record)| record.address == address)?;
+                self.records.swap_remove(index)
+            }
+        };
+        let (_, ring) = self.rings.get(ring)?;
         Some((ring.ring()?, record))
     }
 
@@ -147,7 +188,7 @@ impl Held {
         if self.iterators.len() >= MOST_OPEN {
             return Err(FaultKind::Unsupported("so many iterators"));
         }
-        self.is_open = true;
+        self.is_laden = true;
         self.iterators.push((place, iterator));
         Ok(())
     }
@@ -181,7 +222,7 @@ impl Held {
             return false;
         }
         self.heap.get_or_insert_with(|| Arc::clone(heap));
-        self.is_open = true;
+        self.is_laden = true;
         self.objects.push(address);
         true
     }
@@ -202,7 +243,7 @@ impl Held {
         if self.dynptrs.len() >= MOST_OPEN {
             return Err(FaultKind::Unsupported("so many dynptrs"));
         }
-        self.is_open = true;
+        self.is_laden = true;
         self.dynptrs.push((place, dynptr));
         Ok(())
     }
@@ -236,7 +277,7 @@ impl Held {
         if self.sections.len() >= MOST_OPEN {
             return Err(FaultKind::Unsupported("so many nested sections"));
         }
-        self.is_open = true;
+        self.is_laden = true;
         self.sections.push(section);
         Ok(())
     }
@@ -274,7 +315,7 @@ impl Held {
     /// Gives everything back.
     #[inline(always)]
     pub(crate) fn give_back(&mut self) {
-        if self.lock.is_some() || !self.rings.is_empty() || self.is_open {
+        if self.is_laden {
             self.give_back_all();
         }
     }
@@ -289,18 +330,19 @@ impl Held {
                 heap.give_up(object);
             }
         }
-        self.is_open = false;
+        self.is_laden = false;
         if let Some((_, word)) = self.lock.take() {
             // The view has the four bytes that were locked through it, so storing cannot fail.
             let _ = word.store_u32(0, 0);
         }
-        for (handle, record) in self.records.drain(..) {
-            let map = self.rings.iter().find(|ring| ring.handle() == handle);
-            if let Some(ring) = map.and_then(LiveMap::ring) {
+        for (ring, record) in self.records.drain(..) {
+            let map = self.rings.get(ring);
+            if let Some(ring) = map.and_then(|(_, map)| map.ring()) {
                 ring.commit(record, true, 0);
             }
         }
         self.rings.clear();
+        self.maps.clear();
     }
 }
 

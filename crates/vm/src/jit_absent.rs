@@ -38,6 +38,11 @@ impl Compiled {
     }
 
     /// Cannot be called.
+    pub(crate) fn run_first(&self, _: &mut Run<'_>, _: u64) -> Result<u64, Box<Ended>> {
+        match *self {}
+    }
+
+    /// Cannot be called.
     pub(crate) fn run(&self, _: &mut Run<'_>, _: u64) -> Result<u64, Box<Ended>> {
         match *self {}
     }

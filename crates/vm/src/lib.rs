@@ -22,6 +22,7 @@
 pub mod capture;
 mod checked;
 mod code;
+mod common;
 mod config;
 mod context;
 mod execute;

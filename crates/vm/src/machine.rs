@@ -43,25 +43,27 @@ pub(crate) struct Machine {
     pub(crate) target: AtomicPtr<Successor>,
     /// What may still be counted down before the rest is looked at; in a register while code runs.
     pub(crate) slice: u64,
+    /// The budget beyond the slice.
+    pub(crate) rest: u64,
     /// How often `may_goto` may still go on in the present function.
     pub(crate) loops: u64,
     pub(crate) saved_rsp: u64,
     pub(crate) status: u32,
     /// Functions below the present one.
     pub(crate) depth: u32,
+    /// Tail calls so far.
+    pub(crate) tail_calls: u32,
     /// Position of the kernel function to call.
     pub(crate) kfunc: u32,
     /// The worker's number: the CPU a program sees.
     pub(crate) slot: u32,
-    /// Tail calls so far.
-    pub(crate) tail_calls: u32,
     pub(crate) r0: u64,
     pub(crate) arguments: [u64; 5],
     pub(crate) fault_address: u64,
     pub(crate) fault_insn: u32,
     pub(crate) fault_size: u32,
-    /// The budget beyond the slice.
-    pub(crate) rest: u64,
+    /// The slice that a run begins with, and what there is beyond it.
+    first: [u64; 2],
 }
 
 /// Declares the offset of each field that the emitter uses; `offset_of!` cannot be called with a variable.
@@ -93,8 +95,9 @@ const fn field_offset(offset: usize) -> i32 {
 }
 
 impl Machine {
-    /// For the worker with this number.
-    pub(crate) fn new(window: &Window, slot: u32) -> Self {
+    /// For the worker with this number, whose runs have this budget each.
+    pub(crate) fn new(window: &Window, slot: u32, budget: u64) -> Self {
+        let slice = budget.min(SLICE_INSNS);
         let (window, permissions) = window.addresses();
         Self {
             window: AtomicPtr::new(window),
@@ -102,31 +105,32 @@ impl Machine {
             run: AtomicPtr::default(),
             target: AtomicPtr::default(),
             slice: 0,
+            rest: 0,
             loops: 0,
             saved_rsp: 0,
             status: status::RUNNING,
             depth: 0,
+            tail_calls: 0,
             kfunc: 0,
             slot,
-            tail_calls: 0,
             r0: 0,
             arguments: [0; 5],
             fault_address: 0,
             fault_insn: 0,
             fault_size: 0,
-            rest: 0,
+            first: [slice, budget - slice],
         }
     }
 
-    /// At the start of a run with this budget.
+    /// At the start of a run.
     #[inline(always)]
-    pub(crate) fn start(&mut self, budget: u64) {
-        self.slice = budget.min(SLICE_INSNS);
-        self.rest = budget - self.slice;
+    pub(crate) fn start(&mut self) {
+        [self.slice, self.rest] = self.first;
         self.loops = MAY_GOTO_LOOPS;
         self.status = status::RUNNING;
         self.depth = 0;
         self.tail_calls = 0;
+        self.kfunc = 0;
     }
 
     /// Pays for `insns` instructions from the slice; false if that is too small.

@@ -24,7 +24,7 @@ use crate::kfuncs::{self, HostFunctions};
 use crate::maps::{LiveMap, MapLayout, VmMap};
 use crate::presence::Presence;
 use crate::reach::context_reach;
-use crate::run::Kfunc;
+use crate::run::{Image, Kfunc};
 use crate::window::FIRST_HANDLE;
 
 /// The address of every kernel function: nothing lies there, and no map has this number.
@@ -43,7 +43,7 @@ pub(crate) struct Program {
     /// For who keeps it while it runs.
     pub(crate) itself: Weak<Self>,
     pub(crate) name: String,
-    pub(crate) kind: ProgramKind,
+    pub(crate) image: Image,
     attach: Option<AttachKind>,
     /// Bytes of its context that it surely needs.
     context_reach: usize,
@@ -52,8 +52,6 @@ pub(crate) struct Program {
     pub(crate) operations: Vec<Option<Operation>>,
     /// First slot of each function, ascending, then the program's length.
     bounds: Vec<usize>,
-    maps: Vec<LiveMap>,
-    kfuncs: Vec<Kfunc>,
     /// Slots of wide loads that stand for a map's first value, with the value's start and size.
     values: Vec<(usize, u32, u32)>,
     compiled: Option<Compiled>,
@@ -71,7 +69,7 @@ impl VmProgram {
 
     /// Its kind.
     pub fn kind(&self) -> ProgramKind {
-        self.0.kind
+        self.0.image.kind
     }
 
     /// Its number in the vm: what a lookup in a prog array answers.
@@ -120,14 +118,16 @@ impl Program {
             home: Arc::default(),
             itself: Weak::new(),
             name: linked.name.clone(),
-            kind,
+            image: Image {
+                kind,
+                maps: builder.used,
+                kfuncs: builder.kfuncs,
+            },
             attach: linked.attach,
             context_reach,
             code,
             operations,
             bounds,
-            maps: builder.used,
-            kfuncs: builder.kfuncs,
             values: builder.values,
             compiled: None,
             lines: linked.lines.clone(),
@@ -170,10 +170,10 @@ impl Program {
     ///
     /// If the host gives no executable memory or refuses signal handlers.
     pub(crate) fn compile(&mut self, guard: Guard, is_vouched: bool) -> Result<()> {
-        let maps: Vec<MapLayout> = self.maps.iter().map(LiveMap::layout).collect();
+        let maps: Vec<MapLayout> = self.image.maps.iter().map(LiveMap::layout).collect();
         // Pages that can be written but not read do not exist in hardware.
         let is_write_only = |map: &LiveMap| map.spec().flags.contains(MapFlags::WRONLY_PROG);
-        let guard = match self.maps.iter().any(is_write_only) {
+        let guard = match self.image.maps.iter().any(is_write_only) {
             true => Guard::Compare,
             false => guard,
         };
@@ -208,12 +208,7 @@ impl Program {
 
     /// The maps that the program refers to.
     pub(crate) fn maps(&self) -> &[LiveMap] {
-        &self.maps
-    }
-
-    /// The functions that the program calls by name, in the order of their positions.
-    pub(crate) fn kfuncs(&self) -> &[Kfunc] {
-        &self.kfuncs
+        &self.image.maps
     }
 
     /// Start and size of the map value that the wide load at `at` points into, if it does.

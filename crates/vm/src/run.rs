@@ -10,18 +10,16 @@ use twinbpf_object::{MapKind, ProgramKind};
 use twinbpf_shm::{AtomicUpdate, SharedBytes};
 
 use crate::config::Executor;
-use crate::context::{ContextView, PacketPointer};
+use crate::common::Common;
+use crate::context::{ContextLayout, DataFields, PacketPointer};
 use crate::fault::FaultKind;
 use crate::handles::FIRST_FUNCTION_HANDLE;
 use crate::held::Held;
 use crate::machine::{MAX_TAIL_CALLS, MAY_GOTO_LOOPS, Machine};
 use crate::maps::{LiveMap, Successor};
-use crate::objects::Objects;
 pub(crate) use crate::packet::{Notes, Packet};
 use crate::provenance::{Provenance, Tracked};
 use crate::semantics::low_32;
-use crate::surroundings::Surroundings;
-use crate::timers::Timers;
 use crate::window::{Need, Window};
 
 /// Bytes of a function's stack frame.
@@ -41,21 +39,26 @@ const NETWORK_OFFSET: i32 = -0x10_0000;
 pub(crate) struct Run<'w> {
     pub(crate) standing: &'w mut Standing,
     pub(crate) window: &'w Window,
-    pub(crate) surroundings: &'w Surroundings,
-    pub(crate) timers: &'w Timers,
-    pub(crate) objects: &'w Arc<Objects>,
-    /// The maps that the program refers to.
-    pub(crate) maps: &'w [LiveMap],
-    /// The functions that the program calls by name.
-    pub(crate) kfuncs: &'w [Kfunc],
+    pub(crate) common: &'w Common,
+    /// What the program refers to.
+    pub(crate) image: &'w Image,
     /// The program itself; its type is known further up.
     pub(crate) program: &'w (dyn Any + Send + Sync),
     /// How compiled code came to that program, if by a tail call.
     pub(crate) target: Option<&'w Successor>,
-    /// What kind of program runs.
-    pub(crate) kind: ProgramKind,
-    pub(crate) context: ContextView,
+    /// What the context is.
+    pub(crate) layout: &'static ContextLayout,
     pub(crate) packet: Option<Packet>,
+}
+
+/// What a run needs to know of its program.
+#[derive(Debug)]
+pub(crate) struct Image {
+    pub(crate) kind: ProgramKind,
+    /// The maps that the program refers to.
+    pub(crate) maps: Vec<LiveMap>,
+    /// The functions that the program calls by name, in the order of their positions.
+    pub(crate) kfuncs: Vec<Kfunc>,
 }
 
 /// What a worker keeps from run to run, so that a run starts with little to write.
@@ -78,15 +81,17 @@ pub(crate) struct Standing {
     pub(crate) slot: u32,
     pub(crate) random: u64,
     pub(crate) stack: u32,
+    /// Where contexts lie in the window.
+    pub(crate) context: u32,
+    /// Fields of a context of the host's own that say where its data are.
+    pub(crate) data_fields: Option<DataFields>,
     pub(crate) abort: Arc<AtomicBool>,
     pub(crate) budget: u64,
     /// Whether the program gave the packet the key of a tunnel.
     pub(crate) has_tunnel: bool,
-    /// Maps that the run looked up in maps of maps.
-    pub(crate) looked_up: Vec<LiveMap>,
     /// What the program must give back.
     pub(crate) held: Held,
-    /// What the checked interpreter remembers.
+    /// What the checked interpreter remembers; it forgets that itself.
     pub(crate) tracked: Option<Box<Tracked>>,
     /// Where an inner function or program ended abnormally.
     pub(crate) ended_in: Option<EndedIn>,
@@ -100,22 +105,13 @@ impl Standing {
     /// At the start of a run.
     #[inline(always)]
     pub(crate) fn start(&mut self) {
-        self.machine.start(self.budget);
+        self.machine.start();
     }
 
     /// At the end of a run, while its memory cannot go away yet.
     #[inline(always)]
     pub(crate) fn end(&mut self) {
         self.held.give_back();
-        if !self.looked_up.is_empty() || self.tracked.is_some() {
-            self.forget();
-        }
-    }
-
-    #[cold]
-    fn forget(&mut self) {
-        self.looked_up.clear();
-        self.tracked = None;
     }
 }
 
@@ -366,7 +362,7 @@ impl<'w> Run<'w> {
     ) -> Result<Option<u64>, FaultKind> {
         let packet = self
             .packet
-            .filter(|_| low_32(r6) == self.context.address)
+            .filter(|_| low_32(r6) == self.context)
             .ok_or(FaultKind::NoPacket)?;
         // KERNEL: non-negative offsets count from the data, the two negative windows from the headers, and whatever else is
         // negative fails (observed on 6.18: the program returns 0).
@@ -450,9 +446,10 @@ impl<'w> Run<'w> {
     pub(crate) fn map(&self, arguments: &Arguments, index: usize) -> Result<&LiveMap, FaultKind> {
         let value = arguments.values[index];
         let handle = u32::try_from(value).map_err(|_| FaultKind::NotAMap { value })?;
-        self.maps
+        self.image
+            .maps
             .iter()
-            .chain(self.looked_up.iter().rev())
+            .chain(self.held.maps())
             .find(|map| map.handle() == handle)
             .ok_or(FaultKind::NotAMap { value })
     }
@@ -486,7 +483,7 @@ impl<'w> Run<'w> {
         position: usize,
         arguments: &Arguments,
     ) -> Result<Returned, FaultKind> {
-        let kfunc = self.kfuncs.get(position);
+        let kfunc = self.image.kfuncs.get(position);
         let kfunc = kfunc.ok_or(FaultKind::Unsupported("this kernel function"))?;
         match &kfunc.body {
             KfuncBody::Own(call) => call(self, arguments),
@@ -514,7 +511,7 @@ impl<'w> Run<'w> {
     /// Writes the packet's place and length into the context.
     pub(crate) fn write_packet_pointers(&self) {
         let Some(packet) = self.packet else { return };
-        let layout = self.context.layout;
+        let layout = self.layout;
         let length = layout.length.map(|offset| (offset, packet.len()));
         let pointers = layout.packet_pointers.iter().map(|(offset, pointer)| {
             let address = match pointer {
@@ -525,7 +522,7 @@ impl<'w> Run<'w> {
             (*offset, address)
         });
         for (offset, value) in pointers.chain(length) {
-            let address = u64::from(self.context.address) + u64::from(offset);
+            let address = u64::from(self.context) + u64::from(offset);
             if let Some(field) = self.window.range(address, 4, Need::Write) {
                 // Four bytes were found writable just now.
                 let _ = field.store_u32(0, value);
@@ -548,9 +545,9 @@ impl<'w> Run<'w> {
     /// Holds a map from a map of maps until the run ends; the answer is the number that stands for it.
     pub(crate) fn hold_map(&mut self, map: LiveMap) -> u32 {
         let handle = map.handle();
-        let known = self.maps.iter().chain(self.looked_up.iter().rev());
-        if known.clone().all(|known| known.handle() != handle) {
-            self.looked_up.push(map);
+        let is_same = |known: &LiveMap| known.handle() == handle;
+        if !self.image.maps.iter().chain(self.held.maps()).any(is_same) {
+            self.held.hold_map(map);
         }
         handle
     }

@@ -4,24 +4,20 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use twinbpf_object::btf::Btf;
 
+use crate::common::Common;
 use crate::config::{Randomness, VmConfig};
 use crate::handles::Handles;
 use crate::kfuncs::HostFunctions;
-use crate::objects::Objects;
-use crate::surroundings::Surroundings;
-use crate::timers::Timers;
 use crate::window::Window;
 
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) window: Arc<Window>,
     pub(crate) handles: Arc<Handles>,
-    pub(crate) surroundings: Surroundings,
+    pub(crate) common: Common,
     pub(crate) config: VmConfig,
     /// Functions of the host that programs can call by name.
     pub(crate) host_functions: HostFunctions,
-    pub(crate) timers: Timers,
-    pub(crate) objects: Arc<Objects>,
     /// The host kernel's types, read when first needed.
     pub(crate) types: OnceLock<Option<Arc<Btf>>>,
     /// Which worker slots are taken.

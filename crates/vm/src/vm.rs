@@ -11,6 +11,7 @@ use twinbpf_object::{Code, Diagnosis, Errno, Error, ErrorKind, MapSpec, Result};
 use crate::config::{Executor, VmConfig};
 use crate::kfuncs::{self, HostCall, HostClosure, HostFault, HostFunction, HostFunctions};
 use crate::maps::{Element, Successor, Surroundings as MapSurroundings, VmMap};
+use crate::common::Common;
 use crate::objects::Objects;
 use crate::presence::{Presence, presence};
 use crate::program::{Program, VmProgram};
@@ -67,12 +68,14 @@ impl Vm {
         let shared = Arc::new(Shared {
             window,
             handles: Arc::default(),
-            surroundings: Surroundings::new(&config),
+            common: Common {
+                surroundings: Surroundings::new(&config),
+                timers: Timers::default(),
+                objects,
+            },
             slots: Mutex::new(vec![false; slots]),
             types: OnceLock::new(),
             host_functions,
-            timers: Timers::default(),
-            objects,
             config,
         });
         Ok(Self(shared, presence))
@@ -217,17 +220,17 @@ impl Vm {
     /// Takes out what programs printed (`bpf_trace_printk`), and how many prints were lost since the last time: the vm keeps a
     /// mebibyte.
     pub fn take_trace(&self) -> (Vec<Printed>, u64) {
-        self.0.surroundings.trace.take()
+        self.0.common.surroundings.trace.take()
     }
 
     /// Moves a manual clock forward, and runs each timer that becomes due at its time. Does nothing on the host's clock.
     ///
     /// If every CPU slot has a worker, timers run after the next run of one of them.
     pub fn advance(&self, nanoseconds: u64) {
-        let around = &self.0.surroundings;
+        let around = &self.0.common.surroundings;
         let end = around.now_ns().saturating_add(nanoseconds);
         for _ in 0..MOST_STEPS {
-            match self.0.timers.first_due_ns().filter(|due| *due <= end) {
+            match self.0.common.timers.first_due_ns().filter(|due| *due <= end) {
                 Some(due) => around.advance_to(due),
                 None => break,
             }
@@ -245,8 +248,8 @@ impl Vm {
     ///
     /// If every CPU slot has a worker.
     pub fn run_timers(&self) -> Result<usize> {
-        let now = self.0.surroundings.now_ns();
-        if self.0.timers.first_due_ns().is_none_or(|due| due > now) {
+        let now = self.0.common.surroundings.now_ns();
+        if self.0.common.timers.first_due_ns().is_none_or(|due| due > now) {
             return Ok(0);
         }
         Ok(self.worker()?.run_due_timers())
@@ -254,7 +257,7 @@ impl Vm {
 
     /// Takes out why callbacks of timers and work queues ended abnormally; the vm keeps the first 64.
     pub fn take_faults(&self) -> Vec<Error> {
-        self.0.timers.take_faults()
+        self.0.common.timers.take_faults()
     }
 }
 

@@ -6,8 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use twinbpf_object::{Code, Diagnosis, Errno, Error, InsnIndex, Result};
 
-use crate::config::Executor;
-use crate::context::{BYTES, ContextLayout, ContextView, DataFields};
+use crate::context::{BYTES, ContextLayout};
 use crate::execute::{caught, caught_outside, enter, execute, keep, switch, type_bytes};
 use crate::fault::{Ended, Fault, FaultKind};
 use crate::held::Held;
@@ -40,9 +39,7 @@ pub struct Worker {
     _stack: Extent,
     pub(crate) packet: Extent,
     pub(crate) context: Extent,
-    standing: Standing,
-    /// Where contexts of the host's own say where their data are.
-    pub(crate) data_fields: Option<DataFields>,
+    pub(crate) standing: Standing,
 }
 
 /// How a run ended that ended well.
@@ -86,7 +83,7 @@ impl Worker {
         })?;
         let runner = vm.window.runner();
         let standing = Standing {
-            machine: Machine::new(&vm.window, slot),
+            machine: Machine::new(&vm.window, slot, vm.config.budget_insns),
             enter,
             keep,
             type_bytes,
@@ -95,10 +92,11 @@ impl Worker {
             slot,
             random: vm.random_start(slot),
             stack: stack.start(),
+            context: context.start(),
+            data_fields: None,
             abort: Arc::default(),
             budget: vm.config.budget_insns,
             has_tunnel: false,
-            looked_up: Vec::new(),
             held: Held::default(),
             tracked: None,
             ended_in: None,
@@ -113,7 +111,6 @@ impl Worker {
             packet,
             context,
             standing,
-            data_fields: None,
         })
     }
 
@@ -222,53 +219,43 @@ impl Worker {
             let kind = FaultKind::Unsupported("a program of another vm");
             return Err(Box::new(self.fault(program, (0, kind))));
         }
-        let is_outermost = self.vm.window.enter(&self.runner);
+        self.vm.window.enter(&self.runner);
         let mut run = Run {
             standing: &mut self.standing,
             window: &self.vm.window,
-            surroundings: &self.vm.surroundings,
-            timers: &self.vm.timers,
-            objects: &self.vm.objects,
-            maps: program.maps(),
-            kfuncs: program.kfuncs(),
+            common: &self.vm.common,
+            image: &program.image,
             target: None,
-            kind: program.kind,
             program,
-            context: ContextView {
-                address: self.context.start(),
-                layout,
-                data_fields: self.data_fields,
-            },
+            layout,
             packet: *packet,
         };
         let mut done = 0;
         let result = loop {
             run.standing.start();
-            let result = match (run.executor, program.compiled()) {
+            let result = match program.compiled() {
                 // What it calls back catches panics itself.
-                (Executor::Jit, Some(compiled)) => {
-                    let context = u64::from(run.context.address);
-                    match compiled.run(&mut run, context) {
+                Some(compiled) => {
+                    let context = u64::from(run.context);
+                    match compiled.run_first(&mut run, context) {
                         Err(ended) => catch(&mut run, program, ended),
                         value => value,
                     }
                 }
-                _ => interpret(&mut run, program, (context_len, layout.name)),
+                None => interpret(&mut run, program, (context_len, layout.name)),
             };
             // Before the run is announced as over: the lock lies in memory that may go away then.
             run.standing.end();
             done += 1;
-            if done >= times || result.is_err() || run.timers.first_due_ns().is_some() {
+            if done >= times || result.is_err() || run.common.timers.first_due_ns().is_some() {
                 break result;
             }
             run.come_back(program);
         };
         *packet = run.packet;
-        if is_outermost {
-            self.runner.leave();
-            if self.vm.timers.first_due_ns().is_some() {
-                self.run_due_timers();
-            }
+        self.runner.leave();
+        if self.vm.common.timers.first_due_ns().is_some() {
+            self.run_due_timers();
         }
         match result {
             Ok(value) => Ok((value, done)),
@@ -279,12 +266,12 @@ impl Worker {
     /// Runs the callbacks of timers that are due; how many there were.
     #[cold]
     pub(crate) fn run_due_timers(&mut self) -> usize {
-        let due = self.vm.timers.take_due(self.vm.surroundings.now_ns());
+        let due = self.vm.common.timers.take_due(self.vm.common.surroundings.now_ns());
         for each in &due {
             match self.run_timer(each) {
                 Some(Ok(_)) => {}
-                Some(Err(fault)) => self.vm.timers.keep_fault(fault.into()),
-                None => self.vm.timers.forget(each),
+                Some(Err(fault)) => self.vm.common.timers.keep_fault(fault.into()),
+                None => self.vm.common.timers.forget(each),
             }
         }
         due.len()
@@ -293,25 +280,17 @@ impl Worker {
     /// Runs the callback of a timer; `None` if its element is gone.
     fn run_timer(&mut self, due: &Due) -> Option<std::result::Result<u64, Fault>> {
         let program: &Program = due.callback.program.downcast_ref()?;
-        let is_outermost = self.vm.window.enter(&self.runner);
+        self.vm.window.enter(&self.runner);
         self.standing.start();
         self.standing.present_timer = Some(due.address);
         let mut run = Run {
             standing: &mut self.standing,
             window: &self.vm.window,
-            surroundings: &self.vm.surroundings,
-            timers: &self.vm.timers,
-            objects: &self.vm.objects,
-            maps: program.maps(),
-            kfuncs: program.kfuncs(),
+            common: &self.vm.common,
+            image: &program.image,
             target: None,
             program,
-            kind: program.kind,
-            context: ContextView {
-                address: self.context.start(),
-                layout: &BYTES,
-                data_fields: None,
-            },
+            layout: &BYTES,
             packet: None,
         };
         let arguments = timer_arguments(&run, due);
@@ -323,10 +302,9 @@ impl Worker {
             ended.unwrap_or(Err((start, FaultKind::Panicked)))
         });
         self.standing.end();
+        self.standing.tracked = None;
         self.standing.present_timer = None;
-        if is_outermost {
-            self.runner.leave();
-        }
+        self.runner.leave();
         Some(match result? {
             Ok(returned) => Ok(returned.value),
             Err(ended) => Err(self.fault_in(program, ended)),
@@ -394,13 +372,14 @@ fn interpret(
     (context_len, context_name): (u32, &'static str),
 ) -> std::result::Result<u64, Box<Ended>> {
     let mut arguments = [Returned::NOTHING; 5];
-    arguments[0] = Returned::object(run.context.address, context_len, context_name);
+    arguments[0] = Returned::object(run.context, context_len, context_name);
     // A helper that panics must not take the host down. What it did up to then stays, which is what a fault does too.
     let ended = catch_unwind(AssertUnwindSafe(|| {
         let ended = execute(run, program, 0, arguments);
         run.set_depth(0);
         caught(run, program, ended)
     }));
+    run.tracked = None;
     let ended = ended.unwrap_or(Err((0, FaultKind::Panicked)));
     ended.map(|returned| returned.value).map_err(Box::new)
 }

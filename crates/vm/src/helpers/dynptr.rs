@@ -8,6 +8,7 @@ use twinbpf_shm::SharedBytes;
 
 use crate::fault::FaultKind;
 use crate::held::{Dynptr, DynptrSource, Place};
+use crate::helpers::ring;
 use crate::run::{Arguments, Returned, Run};
 use crate::semantics::low_32;
 use crate::window::Need;
@@ -47,18 +48,14 @@ pub(super) fn reserve(run: &mut Run<'_>, arguments: &Arguments) -> Result<Return
     let handle = map.handle();
     let ring = map.ring().ok_or(FaultKind::NotAMap { value })?;
     let result = match (flags, size <= MOST_BYTES) {
-        (0, true) => ring.reserve(u64::from(size)).ok_or(Errno::EINVAL),
+        (0, true) => ring.reserve(u64::from(size), run.slot).ok_or(Errno::EINVAL),
         (0, false) => Err(Errno::E2BIG),
         _ => Err(Errno::EINVAL),
     };
     let (dynptr, result) = match result {
         Ok(record) => {
             let source = DynptrSource::Record(record.address);
-            if !run.held.has_ring(handle) {
-                let map = run.map(arguments, 0)?.clone();
-                run.held.hold_ring(map);
-            }
-            run.held.keep_record(handle, record);
+            ring::keep(run, arguments, handle, record)?;
             (Dynptr::new(source, size, false), Ok(()))
         }
         Err(errno) => (Dynptr::NULL, Err(errno)),
@@ -116,7 +113,7 @@ pub(super) fn write(run: &mut Run<'_>, arguments: &Arguments) -> Result<Returned
     let (offset, len) = (low_32(offset), low_32(len));
     let from = run.memory(arguments, 2, len, Need::Read)?;
     // KERNEL: flags are those of `bpf_skb_store_bytes`, where the packet is a socket buffer's (6.18).
-    let is_skb = dynptr.source == DynptrSource::Packet && run.kind != ProgramKind::Xdp;
+    let is_skb = dynptr.source == DynptrSource::Packet && run.image.kind != ProgramKind::Xdp;
     let has_wrong_flags = flags != 0 && !(is_skb && flags <= 3);
     if dynptr.is_null() || dynptr.is_read_only || has_wrong_flags {
         return Ok(Returned::error(Errno::EINVAL));
@@ -162,7 +159,7 @@ pub(crate) fn from_packet(run: &mut Run<'_>, arguments: &Arguments) -> Result<Re
         Ok(()) => Dynptr::new(
             DynptrSource::Packet,
             packet.len(),
-            !may_write_packets(run.kind),
+            !may_write_packets(run.image.kind),
         ),
         Err(_) => Dynptr::NULL,
     };

@@ -14,7 +14,7 @@ const WAIT_INSNS: usize = 16;
 pub(super) fn lock(run: &mut Run<'_>, arguments: &Arguments) -> Result<Returned, FaultKind> {
     let address = low_32(arguments.values[0]);
     let word = run.memory(arguments, 0, 4, Need::Both)?;
-    if run.held.lock.is_some() {
+    if run.held.lock().is_some() {
         return Err(FaultKind::Unsupported("a second spin lock"));
     }
     while word.compare_exchange_u32(0, 0, 1) != Some(0) {
@@ -27,21 +27,23 @@ pub(super) fn lock(run: &mut Run<'_>, arguments: &Arguments) -> Result<Returned,
         run.charge(WAIT_INSNS)?;
         std::hint::spin_loop();
     }
-    run.held.lock = Some((address, word));
+    run.held.hold_lock(address, word);
     Ok(Returned::number(0))
 }
 
 /// `long bpf_spin_unlock(lock)`
 pub(super) fn unlock(run: &mut Run<'_>, arguments: &Arguments) -> Result<Returned, FaultKind> {
     let address = low_32(arguments.values[0]);
-    match run.held.lock.take() {
+    match run.held.take_lock() {
         Some((held, word)) if held == address => {
             // The four bytes were locked through this view, so storing cannot fail.
             let _ = word.store_u32(0, 0);
             Ok(Returned::number(0))
         }
         other => {
-            run.held.lock = other;
+            if let Some((address, word)) = other {
+                run.held.hold_lock(address, word);
+            }
             Err(FaultKind::NotHeld {
                 what: "this spin lock",
             })

@@ -69,7 +69,7 @@ pub(super) fn lookup_percpu(
     let map = run.map(arguments, 0)?;
     let key = run.memory(arguments, 1, map.key_size(), Need::Read)?;
     let cpu = low_32(arguments.values[2]);
-    let address = if cpu < run.surroundings.cpu_slots && map.spec().kind.is_per_cpu() {
+    let address = if cpu < run.common.surroundings.cpu_slots && map.spec().kind.is_per_cpu() {
         map.lookup_address(key, cpu)
     } else {
         None

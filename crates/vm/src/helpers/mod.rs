@@ -23,6 +23,7 @@ pub(crate) mod timers;
 
 pub(crate) use callbacks::MOST_ROUNDS;
 pub(crate) use maps::{count_elements, update_map};
+pub(crate) use ring::reserve_in;
 
 use twinbpf_object::Code;
 use twinbpf_object::core::UNAVAILABLE_HELPER;
@@ -49,6 +50,9 @@ pub(crate) const LOOKUP: i32 = 1;
 pub(crate) const UPDATE: i32 = 2;
 /// The number of `bpf_map_delete_elem`.
 pub(crate) const DELETE: i32 = 3;
+
+/// The number of `bpf_ringbuf_reserve`.
+pub(crate) const RESERVE: i32 = 131;
 
 /// The number of `bpf_loop`, whose rounds compiled code may call itself.
 pub(crate) const LOOP: i32 = 181;
@@ -147,7 +151,7 @@ pub(crate) const TABLE: &[Row] = &[
     Row { number: 128, arguments: 1, call: system::socket_cgroup },
     Row { number: 129, arguments: 2, call: system::socket_cgroup_above },
     Row { number: 130, arguments: 4, call: ring::output },
-    Row { number: 131, arguments: 3, call: ring::reserve },
+    Row { number: RESERVE, arguments: 3, call: ring::reserve },
     Row { number: 132, arguments: 2, call: ring::submit },
     Row { number: 133, arguments: 2, call: ring::discard },
     Row { number: 134, arguments: 2, call: ring::query },

@@ -84,7 +84,7 @@ pub(super) fn check_mtu(run: &mut Run<'_>, arguments: &Arguments) -> Result<Retu
     let packet = run.packet_of(context)?;
     let length = run.memory(arguments, 2, 4, Need::Both)?;
     let given = length.load_u32(0).unwrap_or(0);
-    let is_xdp = std::ptr::eq(run.context.layout, &raw const XDP_MD);
+    let is_xdp = std::ptr::eq(run.layout, &raw const XDP_MD);
     let allowed = if is_xdp { 0 } else { SEGMENTS };
     // Segments have their own lengths: neither a length nor a difference goes with them.
     let has_both = flags & SEGMENTS != 0 && (low_32(difference) != 0 || given != 0);
@@ -193,7 +193,7 @@ pub(super) fn assign_socket(
     arguments: &Arguments,
 ) -> Result<Returned, FaultKind> {
     let [context, socket, flags, ..] = arguments.values;
-    if std::ptr::eq(run.context.layout, &raw const SK_LOOKUP) {
+    if std::ptr::eq(run.layout, &raw const SK_LOOKUP) {
         let is_wrong = flags & !LOOKUP_FLAGS != 0;
         return Ok(if is_wrong {
             Returned::error(Errno::EINVAL)

@@ -21,7 +21,7 @@ const NOT_HELD: FaultKind = FaultKind::NotHeld {
 /// `void *bpf_obj_new_impl(type, ..)`: a new object of this type, or 0.
 pub(crate) fn new(run: &mut Run<'_>, arguments: &Arguments) -> Result<Returned, FaultKind> {
     let bytes = (run.type_bytes)(run, low_32(arguments.values[0]));
-    match bytes.and_then(|bytes| run.objects.allocate(bytes)) {
+    match bytes.and_then(|bytes| run.common.objects.allocate(bytes)) {
         Some(address) => lend(run, address),
         None => Ok(Returned::number(0)),
     }
@@ -30,14 +30,14 @@ pub(crate) fn new(run: &mut Run<'_>, arguments: &Arguments) -> Result<Returned, 
 /// `void bpf_obj_drop_impl(object, ..)`
 pub(crate) fn give_up(run: &mut Run<'_>, arguments: &Arguments) -> Result<Returned, FaultKind> {
     let address = taken(run, arguments.values[0])?;
-    run.objects.give_up(address);
+    run.common.objects.give_up(address);
     Ok(Returned::number(0))
 }
 
 /// `void *bpf_refcount_acquire_impl(object, ..)`
 pub(crate) fn share(run: &mut Run<'_>, arguments: &Arguments) -> Result<Returned, FaultKind> {
     let address = low_32(arguments.values[0]);
-    match run.objects.share(address) {
+    match run.common.objects.share(address) {
         true => lend(run, address),
         false => Err(NOT_HELD),
     }
@@ -61,11 +61,11 @@ fn insert(
 ) -> Result<Returned, FaultKind> {
     let head = head(run, arguments)?;
     let node = low_32(arguments.values[1]);
-    let (object, _) = run.objects.at(node).ok_or(NOT_HELD)?;
+    let (object, _) = run.common.objects.at(node).ok_or(NOT_HELD)?;
     taken(run, u64::from(object))?;
-    let inserted = run.objects.insert(head, node, position);
+    let inserted = run.common.objects.insert(head, node, position);
     if inserted.is_err() {
-        run.objects.give_up(object);
+        run.common.objects.give_up(object);
     }
     Ok(Returned::status(inserted))
 }
@@ -74,6 +74,7 @@ fn insert(
 pub(crate) fn pop_front(run: &mut Run<'_>, arguments: &Arguments) -> Result<Returned, FaultKind> {
     let head = head(run, arguments)?;
     let node = run
+        .common
         .objects
         .remove(head, |nodes| (!nodes.is_empty()).then_some(0));
     owned_node(run, node)
@@ -82,21 +83,21 @@ pub(crate) fn pop_front(run: &mut Run<'_>, arguments: &Arguments) -> Result<Retu
 /// `struct bpf_list_node *bpf_list_pop_back(head)`
 pub(crate) fn pop_back(run: &mut Run<'_>, arguments: &Arguments) -> Result<Returned, FaultKind> {
     let head = head(run, arguments)?;
-    let node = run.objects.remove(head, |nodes| nodes.len().checked_sub(1));
+    let node = run.common.objects.remove(head, |nodes| nodes.len().checked_sub(1));
     owned_node(run, node)
 }
 
 /// `bpf_list_front(head)` and `bpf_rbtree_first(root)`: the node, which stays there.
 pub(crate) fn first(run: &mut Run<'_>, arguments: &Arguments) -> Result<Returned, FaultKind> {
     let head = head(run, arguments)?;
-    let node = run.objects.nodes(head).first().copied();
+    let node = run.common.objects.nodes(head).first().copied();
     Ok(node.map_or(Returned::number(0), |node| pointer(run, node)))
 }
 
 /// `struct bpf_list_node *bpf_list_back(head)`
 pub(crate) fn last(run: &mut Run<'_>, arguments: &Arguments) -> Result<Returned, FaultKind> {
     let head = head(run, arguments)?;
-    let node = run.objects.nodes(head).last().copied();
+    let node = run.common.objects.nodes(head).last().copied();
     Ok(node.map_or(Returned::number(0), |node| pointer(run, node)))
 }
 
@@ -105,7 +106,7 @@ pub(crate) fn add(run: &mut Run<'_>, arguments: &Arguments) -> Result<Returned, 
     let root = head(run, arguments)?;
     let less = run.function(arguments, 2)?;
     let node = low_32(arguments.values[1]);
-    let nodes = run.objects.nodes(root);
+    let nodes = run.common.objects.nodes(root);
     let (mut from, mut to) = (0, nodes.len());
     while from < to {
         let middle = from + (to - from) / 2;
@@ -125,6 +126,7 @@ pub(crate) fn remove(run: &mut Run<'_>, arguments: &Arguments) -> Result<Returne
     let root = head(run, arguments)?;
     let wanted = low_32(arguments.values[1]);
     let node = run
+        .common
         .objects
         .remove(root, |nodes| nodes.iter().position(|node| *node == wanted));
     owned_node(run, node)
@@ -144,7 +146,7 @@ pub(super) fn exchange(run: &mut Run<'_>, arguments: &Arguments) -> Result<Retur
         0 => None,
         _ => Some(taken(run, new)?),
     };
-    match run.objects.exchange(low_32(place), word, new) {
+    match run.common.objects.exchange(low_32(place), word, new) {
         Some(old) => lend(run, old),
         None => Ok(Returned::number(0)),
     }
@@ -161,9 +163,9 @@ fn taken(run: &mut Run<'_>, address: u64) -> Result<u32, FaultKind> {
 
 /// Makes the run hold an object, and gives its address out.
 fn lend(run: &mut Run<'_>, address: u32) -> Result<Returned, FaultKind> {
-    let heap = run.objects;
+    let heap = &run.common.objects;
     if !run.held.hold_object(heap, address) {
-        run.objects.give_up(address);
+        run.common.objects.give_up(address);
         return Err(FaultKind::Unsupported("so many objects at a time"));
     }
     Ok(pointer(run, address))
@@ -174,7 +176,7 @@ fn owned_node(run: &mut Run<'_>, node: Option<u32>) -> Result<Returned, FaultKin
     let Some(node) = node else {
         return Ok(Returned::number(0));
     };
-    let (object, _) = run.objects.at(node).ok_or(NOT_HELD)?;
+    let (object, _) = run.common.objects.at(node).ok_or(NOT_HELD)?;
     lend(run, object)?;
     Ok(pointer(run, node))
 }
@@ -183,7 +185,7 @@ fn owned_node(run: &mut Run<'_>, node: Option<u32>) -> Result<Returned, FaultKin
 fn pointer(run: &Run<'_>, address: u32) -> Returned {
     Returned {
         value: u64::from(address),
-        provenance: match run.objects.at(address) {
+        provenance: match run.common.objects.at(address) {
             Some((start, len)) => Provenance::object(start, len, OBJECT),
             None => Provenance::Number,
         },

@@ -47,7 +47,7 @@ impl Run<'_> {
     /// The packet, if `context` is the run's context.
     pub(super) fn packet_of(&self, context: u64) -> Result<Packet, FaultKind> {
         self.packet
-            .filter(|_| low_32(context) == self.context.address)
+            .filter(|_| low_32(context) == self.context)
             .ok_or(FaultKind::NoPacket)
     }
 
@@ -67,7 +67,7 @@ impl Run<'_> {
     }
 
     fn context_field(&self, offset: usize) -> Option<SharedBytes> {
-        let address = u64::from(self.context.address) + offset as u64;
+        let address = u64::from(self.context) + offset as u64;
         self.window.range(address, 4, Need::Both)
     }
 
@@ -93,7 +93,7 @@ pub(super) fn skb_load_bytes(
 ) -> Result<Returned, FaultKind> {
     let [skb, offset, _, len, _] = arguments.values;
     let packet = run.packet_of(skb)?;
-    let is_flow = std::ptr::eq(run.context.layout, &raw const FLOW);
+    let is_flow = std::ptr::eq(run.layout, &raw const FLOW);
     let from = packet.part(low_32(offset), low_32(len));
     let from = from.filter(|_| !is_flow);
     load(run, arguments, (low_32(offset), low_32(len)), from)
@@ -210,7 +210,7 @@ pub(super) fn xdp_len(run: &mut Run<'_>, arguments: &Arguments) -> Result<Return
 /// `long bpf_redirect(interface, flags)`: a verdict; nothing is sent.
 pub(super) fn redirect(run: &mut Run<'_>, arguments: &Arguments) -> Result<Returned, FaultKind> {
     let [_, flags, ..] = arguments.values;
-    let is_xdp = std::ptr::eq(run.context.layout, &raw const XDP_MD);
+    let is_xdp = std::ptr::eq(run.layout, &raw const XDP_MD);
     let (allowed, wrong, right) = if is_xdp {
         (0, XDP_ABORTED, XDP_REDIRECT)
     } else {

@@ -4,7 +4,7 @@ use twinbpf_object::Errno;
 
 use crate::fault::FaultKind;
 use crate::held::{Dynptr, DynptrSource, Place};
-use crate::maps::Ring;
+use crate::maps::{LiveMap, Record, Ring};
 use crate::run::{Arguments, Returned, Run};
 use crate::semantics::low_32;
 use crate::window::Need;
@@ -33,7 +33,7 @@ pub(super) fn output(run: &mut Run<'_>, arguments: &Arguments) -> Result<Returne
     if flags & !WAKEUP_FLAGS != 0 {
         return Ok(Returned::error(Errno::EINVAL));
     }
-    Ok(Returned::status(ring.output(&bytes, flags)))
+    Ok(Returned::status(ring.output(&bytes, flags, run.slot)))
 }
 
 /// `void *bpf_ringbuf_reserve(ring, size, flags)`
@@ -45,28 +45,62 @@ pub(super) fn reserve(run: &mut Run<'_>, arguments: &Arguments) -> Result<Return
     if flags != 0 {
         return Ok(Returned::number(0));
     }
-    if !run.held.has_ring(handle) {
-        let map = map.clone();
-        run.held.hold_ring(map);
-        return reserve(run, arguments);
-    }
-    let Some(record) = ring.reserve(size) else {
+    let Some(record) = ring.reserve(size, run.slot) else {
         return Ok(Returned::number(0));
     };
-    run.held.keep_record(handle, record);
+    keep(run, arguments, handle, record)?;
     Ok(Returned::object(record.address, record.len, RECORD))
 }
 
+/// Notes a record of the ring buffer that the first argument names.
+pub(super) fn keep(
+    run: &mut Run<'_>,
+    arguments: &Arguments,
+    handle: u32,
+    record: Record,
+) -> Result<(), FaultKind> {
+    let ring = match run.held.ring(handle) {
+        Some(ring) => ring,
+        None => {
+            let map = run.map(arguments, 0)?.clone();
+            run.held.hold_ring(map)
+        }
+    };
+    run.held.keep_record(ring, record);
+    Ok(())
+}
+
+/// The address of a new record of a ring buffer that the program names itself, 0 if there is no room: `bpf_ringbuf_reserve` of compiled
+/// code.
+#[inline(always)]
+pub(crate) fn reserve_in(run: &mut Run<'_>, map: &LiveMap, size: u64) -> Result<u64, FaultKind> {
+    let handle = map.handle();
+    let value = u64::from(handle);
+    let ring = map.ring().ok_or(FaultKind::NotAMap { value })?;
+    let Some(record) = ring.reserve(size, run.slot) else {
+        return Ok(0);
+    };
+    let ring = match run.held.ring(handle) {
+        Some(ring) => ring,
+        None => run.held.hold_ring(map.clone()),
+    };
+    run.held.keep_record(ring, record);
+    Ok(u64::from(record.address))
+}
+
 /// `void bpf_ringbuf_submit(record, flags)`
+#[inline]
 pub(super) fn submit(run: &mut Run<'_>, arguments: &Arguments) -> Result<Returned, FaultKind> {
     commit(run, arguments, false)
 }
 
 /// `void bpf_ringbuf_discard(record, flags)`
+#[inline]
 pub(super) fn discard(run: &mut Run<'_>, arguments: &Arguments) -> Result<Returned, FaultKind> {
     commit(run, arguments, true)
 }
 
+#[inline(always)]
 fn commit(
     run: &mut Run<'_>,
     arguments: &Arguments,

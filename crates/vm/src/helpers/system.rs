@@ -10,12 +10,12 @@ use crate::window::Need;
 
 /// `u64 bpf_ktime_get_ns(void)`: nanoseconds of the vm's clock.
 pub(super) fn ktime_get_ns(run: &mut Run<'_>, _: &Arguments) -> Result<Returned, FaultKind> {
-    Ok(Returned::number(run.surroundings.now_ns()))
+    Ok(Returned::number(run.common.surroundings.now_ns()))
 }
 
 /// `u64 bpf_jiffies64(void)`: the clock in ticks. KERNEL: 250 a second in most distributions' kernels.
 pub(super) fn jiffies64(run: &mut Run<'_>, _: &Arguments) -> Result<Returned, FaultKind> {
-    Ok(Returned::number(run.surroundings.now_ns() / 4_000_000))
+    Ok(Returned::number(run.common.surroundings.now_ns() / 4_000_000))
 }
 
 /// `u32 bpf_get_prandom_u32(void)`: the next number of the worker's generator.
@@ -46,13 +46,13 @@ pub(super) fn get_current_pid_tgid(
     run: &mut Run<'_>,
     _: &Arguments,
 ) -> Result<Returned, FaultKind> {
-    let pid = u64::from(run.surroundings.pid);
+    let pid = u64::from(run.common.surroundings.pid);
     Ok(Returned::number(pid << 32 | pid))
 }
 
 /// `u64 bpf_get_current_uid_gid(void)`: the vm's user in both halves.
 pub(super) fn get_current_uid_gid(run: &mut Run<'_>, _: &Arguments) -> Result<Returned, FaultKind> {
-    let uid = u64::from(run.surroundings.uid);
+    let uid = u64::from(run.common.surroundings.uid);
     Ok(Returned::number(uid << 32 | uid))
 }
 
@@ -66,7 +66,7 @@ pub(super) fn get_current_comm(
         return Ok(Returned::status(Err(Errno::EINVAL)));
     }
     let buffer = run.memory(arguments, 0, size, Need::Write)?;
-    let name = run.surroundings.comm.as_bytes();
+    let name = run.common.surroundings.comm.as_bytes();
     let kept = name.len().min(buffer.len() - 1);
     let written = buffer
         .zero(0, buffer.len())
@@ -141,19 +141,19 @@ pub(super) fn socket_cgroup_above(
 }
 
 fn own_cgroup(run: &Run<'_>) -> Returned {
-    Returned::number(run.surroundings.cgroups().last().copied().unwrap_or(0))
+    Returned::number(run.common.surroundings.cgroups().last().copied().unwrap_or(0))
 }
 
 /// The cgroup at a level of the tree, 0 being the root; 0 if the process is not that far down.
 fn cgroup_at(run: &Run<'_>, level: u64) -> Returned {
     let level = usize::try_from(low_32(level).cast_signed()).ok();
-    let id = level.and_then(|level| run.surroundings.cgroups().get(level));
+    let id = level.and_then(|level| run.common.surroundings.cgroups().get(level));
     Returned::number(id.copied().unwrap_or(0))
 }
 
 fn has_socket(run: &Run<'_>, skb: u64) -> Result<bool, FaultKind> {
-    let is_buffer = std::ptr::eq(run.context.layout, &raw const SK_BUFF);
-    if !is_buffer || low_32(skb) != run.context.address {
+    let is_buffer = std::ptr::eq(run.layout, &raw const SK_BUFF);
+    if !is_buffer || low_32(skb) != run.context {
         return Err(FaultKind::NoPacket);
     }
     Ok(run.field(sk_buff::SK) != 0)

@@ -113,7 +113,7 @@ fn trace(run: &Run<'_>, format: &[u8], values: &[u64]) -> Returned {
         Ok(text) => {
             let kept = text.get(..TEXT_BYTES - 1).unwrap_or(&text);
             let kept = String::from_utf8_lossy(kept);
-            run.surroundings.trace.add(run.slot, &kept);
+            run.common.surroundings.trace.add(run.slot, &kept);
             Returned::number(text.len() as u64)
         }
         Err(errno) => Returned::error(errno),

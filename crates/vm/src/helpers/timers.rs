@@ -41,7 +41,7 @@ fn make(
         // KERNEL: only while somebody outside programs holds the map (6.18).
         Err(Errno::EPERM)
     } else {
-        run.timers.init(place, map)
+        run.common.timers.init(place, map)
     };
     Ok(Returned::status(result))
 }
@@ -54,7 +54,7 @@ pub(crate) fn set_callback(
     let place = place(run, arguments)?;
     let start = run.function(arguments, 1)?;
     let program = (run.keep)(run).ok_or(FaultKind::Unsupported("a callback of this program"))?;
-    let result = run.timers.set_callback(place, Callback { program, start });
+    let result = run.common.timers.set_callback(place, Callback { program, start });
     Ok(Returned::status(result))
 }
 
@@ -68,9 +68,9 @@ pub(super) fn start(run: &mut Run<'_>, arguments: &Arguments) -> Result<Returned
     let due_ns = if flags & ABSOLUTE != 0 {
         nanoseconds
     } else {
-        run.surroundings.now_ns().saturating_add(nanoseconds)
+        run.common.surroundings.now_ns().saturating_add(nanoseconds)
     };
-    Ok(Returned::status(run.timers.start(place, due_ns)))
+    Ok(Returned::status(run.common.timers.start(place, due_ns)))
 }
 
 /// `int bpf_wq_start(queue, flags)`
@@ -79,8 +79,8 @@ pub(crate) fn start_work(run: &mut Run<'_>, arguments: &Arguments) -> Result<Ret
     if low_32(arguments.values[1]) != 0 {
         return Ok(Returned::error(Errno::EINVAL));
     }
-    let now = run.surroundings.now_ns();
-    Ok(Returned::status(run.timers.start(place, now)))
+    let now = run.common.surroundings.now_ns();
+    Ok(Returned::status(run.common.timers.start(place, now)))
 }
 
 /// `long bpf_timer_cancel(timer)`: 1 if it was waiting, 0 if not.
@@ -90,7 +90,7 @@ pub(super) fn cancel(run: &mut Run<'_>, arguments: &Arguments) -> Result<Returne
     if run.present_timer == Some(place.address) {
         return Ok(Returned::error(Errno::EDEADLK));
     }
-    Ok(match run.timers.cancel(place) {
+    Ok(match run.common.timers.cancel(place) {
         Ok(was_waiting) => Returned::number(u64::from(was_waiting)),
         Err(errno) => Returned::error(errno),
     })

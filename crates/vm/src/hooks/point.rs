@@ -111,7 +111,7 @@ impl HookPoint {
     pub fn runner(&self, vm: &Vm, program: &VmProgram) -> Result<HookRunner> {
         let fields = self.check(program)?;
         let mut worker = vm.worker()?;
-        worker.data_fields = fields;
+        worker.standing.data_fields = fields;
         Ok(HookRunner {
             point: self.clone(),
             worker,
@@ -239,7 +239,7 @@ impl HookRunner {
         let area = self.worker.context.host();
         // The context fits: its size was checked when the hook point was.
         let _ = area.copy_in(0, context);
-        let Some(fields) = self.worker.data_fields else {
+        let Some(fields) = self.worker.standing.data_fields else {
             return match data {
                 Some(_) => Err(self.point.usage("its context has no fields for data")),
                 None => Ok(None),

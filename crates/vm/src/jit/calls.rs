@@ -40,6 +40,7 @@ impl Emitter<'_> {
         let (index, array) = match (number, self.map_in(Register::R1)) {
             (helpers::LOOKUP, Some((index, map))) if map.has_values => (Some(index), map.array),
             (helpers::UPDATE | helpers::DELETE, Some((index, _))) => (Some(index), None),
+            (helpers::RESERVE, Some((index, map))) if map.is_ring => (Some(index), None),
             _ => (None, None),
         };
         if let Some(array) = array {
@@ -50,6 +51,7 @@ impl Emitter<'_> {
         let callback = match (index, number) {
             (Some(_), helpers::LOOKUP) => Callback::Lookup,
             (Some(_), helpers::UPDATE) => Callback::Update,
+            (Some(_), helpers::RESERVE) => Callback::Reserve,
             (Some(_), _) => Callback::Delete,
             (None, _) => Callback::helper(number)?,
         };

@@ -81,12 +81,21 @@ impl Compiled {
         self.0.entry()
     }
 
-    /// Runs it with `context` in `r1`.
+    /// Runs it with `context` in `r1`, where no other machine code runs for this worker.
     ///
     /// # Errors
     ///
     /// The instruction and the reason of an abnormal end; boxed, so that the answer of a good one fits into registers.
     #[inline(always)]
+    pub(crate) fn run_first(&self, run: &mut Run<'_>, context: u64) -> Result<u64, Box<Ended>> {
+        self.0.enter_first(run, context)
+    }
+
+    /// The same inside a run, for what helpers call back.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Compiled::run_first`].
     pub(crate) fn run(&self, run: &mut Run<'_>, context: u64) -> Result<u64, Box<Ended>> {
         self.0.enter(run, context)
     }
@@ -95,7 +104,7 @@ impl Compiled {
     ///
     /// # Errors
     ///
-    /// As for [`Compiled::run`].
+    /// As for [`Compiled::run_first`].
     #[inline]
     pub(crate) fn run_function(
         &self,

@@ -76,8 +76,22 @@ impl CompiledCode {
         self.entry.as_ptr()
     }
 
-    /// Runs the code.
+    /// Runs the code; nothing further out does for this worker.
     #[inline(always)]
+    pub(super) fn enter_first(&self, run: &mut Run<'_>, context: u64) -> Result<u64, Box<Ended>> {
+        let frame = run.stack_top(0);
+        *run.machine.run.get_mut() = std::ptr::from_mut(run).cast();
+        *run.machine.target.get_mut() = target_of(run);
+        let result = go(self.entry, run, frame, context);
+        if run.machine.status == status::RUNNING {
+            return Ok(result);
+        }
+        run.machine.depth = 0;
+        let target = *run.machine.target.get_mut();
+        Err(ended(run, target))
+    }
+
+    /// Runs the code inside of a run.
     pub(super) fn enter(&self, run: &mut Run<'_>, context: u64) -> Result<u64, Box<Ended>> {
         enter(self.entry, run, context)
     }
@@ -98,22 +112,16 @@ impl CompiledCode {
     }
 }
 
-/// Runs code of the emitter; only [`CompiledCode`] calls it, with the entry of such code.
-#[inline(always)]
+/// Runs code of the emitter inside of a run; only [`CompiledCode`] calls it, with the entry of such code.
 fn enter(entry: NonNull<u8>, run: &mut Run<'_>, context: u64) -> Result<u64, Box<Ended>> {
     let (frame, depth) = (run.stack_top(run.depth()), run.machine.depth);
     let address = std::ptr::from_mut(run).cast();
     // What is further out may be compiled code that called back.
     let saved_rsp = run.machine.saved_rsp;
     let outer = std::mem::replace(run.machine.run.get_mut(), address);
-    let target = run
-        .target
-        .map_or(std::ptr::null_mut(), |it| std::ptr::from_ref(it).cast_mut());
+    let target = target_of(run);
     let outer_target = std::mem::replace(run.machine.target.get_mut(), target);
-    // SAFETY: `entry` is where what the emitter wrote begins (invariant of `CompiledCode`), whose prologue follows this
-    // signature, in memory that lives as long as the `CompiledCode` that `enter` borrows.
-    let entry = unsafe { std::mem::transmute::<NonNull<u8>, Entry>(entry) };
-    let result = entry(&raw mut run.machine, frame, context);
+    let result = go(entry, run, frame, context);
     run.machine.saved_rsp = saved_rsp;
     *run.machine.run.get_mut() = outer;
     let target = std::mem::replace(run.machine.target.get_mut(), outer_target);
@@ -122,6 +130,22 @@ fn enter(entry: NonNull<u8>, run: &mut Run<'_>, context: u64) -> Result<u64, Box
     }
     run.machine.depth = depth;
     Err(ended(run, target))
+}
+
+/// How compiled code came to the present program.
+#[inline(always)]
+fn target_of(run: &Run<'_>) -> *mut Successor {
+    let target = run.target.map_or(std::ptr::null(), std::ptr::from_ref);
+    target.cast_mut()
+}
+
+/// Goes to machine code.
+#[inline(always)]
+fn go(entry: NonNull<u8>, run: &mut Run<'_>, frame: u64, context: u64) -> u64 {
+    // SAFETY: `entry` is where what the emitter wrote begins (invariant of `CompiledCode`), whose prologue follows this
+    // signature, in memory that lives as long as the `CompiledCode` that the caller borrows.
+    let entry = unsafe { std::mem::transmute::<NonNull<u8>, Entry>(entry) };
+    entry(&raw mut run.machine, frame, context)
 }
 
 /// How compiled code ended abnormally.
@@ -170,6 +194,7 @@ pub(super) enum Callback {
     Lookup,
     Update,
     Delete,
+    Reserve,
     LoadPacket,
     TailCall,
     Refill,
@@ -190,6 +215,7 @@ impl Callback {
             Self::Lookup => look_up as *const () as usize,
             Self::Update => update as *const () as usize,
             Self::Delete => delete as *const () as usize,
+            Self::Reserve => reserve as *const () as usize,
             Self::LoadPacket => load_packet as *const () as usize,
             Self::TailCall => tail_call as *const () as usize,
             Self::Refill => refill as *const () as usize,
@@ -318,9 +344,28 @@ extern "sysv64" fn delete(
     })
 }
 
+/// `bpf_ringbuf_reserve` on the program's ring buffer at `position`.
+extern "sysv64" fn reserve(
+    position: u64,
+    size: u64,
+    flags: u64,
+    _: u64,
+    _: u64,
+    machine: *mut Machine,
+) -> u64 {
+    call_back(machine, |run| {
+        let map = map_at(run, position)?;
+        match flags {
+            0 => helpers::reserve_in(run, map, size),
+            _ => Ok(0),
+        }
+    })
+}
+
 fn map_at<'w>(run: &Run<'w>, position: u64) -> Result<&'w LiveMap, FaultKind> {
     let position = usize::try_from(position).unwrap_or(usize::MAX);
-    run.maps
+    run.image
+        .maps
         .get(position)
         .ok_or(FaultKind::NotAMap { value: 0 })
 }

@@ -187,7 +187,7 @@ impl HostCall<'_, '_> {
 
     /// Nanoseconds of the vm's clock.
     pub fn now_ns(&self) -> u64 {
-        self.run.surroundings.now_ns()
+        self.run.common.surroundings.now_ns()
     }
 
     /// The CPU number that the program sees: that of its worker.

@@ -109,8 +109,20 @@ impl Hash {
     /// The address of the value under `key` for this CPU slot.
     #[inline(always)]
     pub(super) fn address(&self, key: SharedBytes, cpu: u32) -> Option<u32> {
+        if self.table.has_short_keys() {
+            return self.address_under(self.table.short_key_in(key)?, cpu);
+        }
+        self.address_under_long(key, cpu)
+    }
+
+    #[inline(never)]
+    fn address_under_long(&self, key: SharedBytes, cpu: u32) -> Option<u32> {
         let mut rest = Rest::default();
-        let key = self.table.key_in(key, &mut rest)?;
+        self.address_under(self.table.key_in(key, &mut rest)?, cpu)
+    }
+
+    #[inline(always)]
+    fn address_under(&self, key: Key<'_>, cpu: u32) -> Option<u32> {
         let slot = self.table.read(key, |slot| slot)?;
         if let Some(clock) = &self.clock {
             clock.looked_up[slot as usize].store(1, Ordering::Relaxed);
@@ -119,15 +131,32 @@ impl Hash {
     }
 
     /// As [`Behaviour::update`], with the key in the window.
+    #[inline(always)]
     pub(super) fn update_from_window(
         &self,
         (key, value): (SharedBytes, SharedBytes),
         flags: u64,
         cpu: u32,
     ) -> Result<(), Errno> {
+        let (value, writer) = (Source::Window(value), Writer::Program { cpu });
+        if self.table.has_short_keys() {
+            let key = self.table.short_key_in(key).ok_or(Errno::EFAULT)?;
+            return self.update_key(key, value, flags, writer);
+        }
+        self.update_under_long(key, value, flags, writer)
+    }
+
+    #[inline(never)]
+    fn update_under_long(
+        &self,
+        key: SharedBytes,
+        value: Source<'_>,
+        flags: u64,
+        writer: Writer,
+    ) -> Result<(), Errno> {
         let mut rest = Rest::default();
         let key = self.table.key_in(key, &mut rest).ok_or(Errno::EFAULT)?;
-        self.update_key(key, Source::Window(value), flags, Writer::Program { cpu })
+        self.update_key(key, value, flags, writer)
     }
 
     /// Key and value address of the element in whose first value this address lies.

@@ -15,6 +15,7 @@ mod holder;
 mod key;
 mod kind;
 mod local;
+mod producer;
 mod queue;
 mod ring;
 mod table;
@@ -104,6 +105,8 @@ pub(crate) struct MapLayout {
     pub(crate) handle: u32,
     /// Whether a lookup answers the address of a value, and nothing else happens.
     pub(crate) has_values: bool,
+    /// Whether programs write records into it.
+    pub(crate) is_ring: bool,
     /// Where its values are, if it is a plain array: programs can find them on their own.
     pub(crate) array: Option<ArrayLayout>,
     /// Where compiled code finds its programs, if it is a prog array.
@@ -526,6 +529,7 @@ impl LiveMap {
                 Storage::Array(array) => array.layout(),
                 _ => None,
             },
+            is_ring: matches!(self.0.storage, Storage::Ring(_)),
             programs: match &self.0.storage {
                 Storage::Holder(holder) => holder.layout(),
                 _ => None,

@@ -19,6 +19,7 @@ use zerocopy::FromZeros;
 
 use super::bell::Bell;
 use super::kind::Behaviour;
+use super::producer::{Producer, Step};
 use crate::window::{Extent, ProgramAccess, Window, barrier_for_all, has_barrier_for_all};
 
 /// Bytes of a record's header, which programs never see but positions count.
@@ -42,8 +43,8 @@ const FORCE_WAKEUP: u64 = 2;
 pub(crate) struct Ring {
     data: Extent,
     size: u64,
-    producer: AtomicU64,
-    consumer: AtomicU64,
+    producer: Apart<Producer>,
+    consumer: Apart<AtomicU64>,
     headers: Box<[AtomicU32]>,
     /// Whether a reader that goes to sleep makes the fence for the programs, too.
     is_one_sided: bool,
@@ -53,6 +54,11 @@ pub(crate) struct Ring {
     wakeup: Condvar,
     bell: Bell,
 }
+
+/// Something on cache lines of its own: programs write one side, the reader the other.
+#[derive(Debug)]
+#[repr(align(128))]
+struct Apart<T>(T);
 
 /// A record that a program is writing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,8 +77,8 @@ impl Ring {
         Ok(Self {
             data: window.allocate(2 * size, ProgramAccess::ReadWrite)?,
             size,
-            producer: AtomicU64::new(0),
-            consumer: AtomicU64::new(0),
+            producer: Apart(Producer::new()),
+            consumer: Apart(AtomicU64::new(0)),
             headers: <[AtomicU32]>::new_box_zeroed_with_elems(words).map_err(|_| Errno::ENOMEM)?,
             is_one_sided: has_barrier_for_all(),
             reader: Mutex::default(),
@@ -82,33 +88,18 @@ impl Ring {
         })
     }
 
-    /// Room for a record; `None` if there is none.
-    pub(crate) fn reserve(&self, len: u64) -> Option<Record> {
+    /// Room for a record of a program on this CPU slot; `None` if there is none.
+    #[inline]
+    pub(crate) fn reserve(&self, len: u64, cpu: u32) -> Option<Record> {
         let len = u32::try_from(len).ok().filter(|len| *len <= MOST_BYTES)?;
         let whole = (u64::from(len) + HEADER_BYTES).next_multiple_of(HEADER_BYTES);
-        let mut position = self.producer.load(Ordering::Relaxed);
-        loop {
-            let end = position + whole;
-            // Others may have written since, and the reader may have read it all: then this position is an old one.
-            let Some(used) = end.checked_sub(self.consumer.load(Ordering::Acquire)) else {
-                position = self.producer.load(Ordering::Relaxed);
-                continue;
-            };
+        let step = Step {
+            bytes: whole,
             // KERNEL: one byte less than the size can be in use (6.18).
-            if used > self.size - 1 {
-                return None;
-            }
-            let claimed = self.producer.compare_exchange_weak(
-                position,
-                end,
-                Ordering::AcqRel,
-                Ordering::Relaxed,
-            );
-            match claimed {
-                Ok(_) => break,
-                Err(now) => position = now,
-            }
-        }
+            most: self.size - 1,
+            consumer: &self.consumer.0,
+        };
+        let position = self.producer.0.advance(cpu, step)?;
         let offset = u32::try_from(self.place(position) + HEADER_BYTES).ok()?;
         let address = self.data.start().checked_add(offset)?;
         Some(Record {
@@ -119,6 +110,7 @@ impl Ring {
     }
 
     /// Hands a record to the reader, or has it skipped.
+    #[inline]
     pub(crate) fn commit(&self, record: Record, is_discarded: bool, flags: u64) {
         let discarded = if is_discarded { DISCARDED } else { 0 };
         let word = record.len | COMMITTED | discarded;
@@ -133,20 +125,25 @@ impl Ring {
             header.swap(word, Ordering::SeqCst);
         }
         // KERNEL: the reader is woken when it had read everything before this record, or always or never, as flags say.
-        let is_caught_up = self.consumer.load(Ordering::SeqCst) == record.position;
+        let is_caught_up = self.consumer.0.load(Ordering::SeqCst) == record.position;
         if flags & FORCE_WAKEUP != 0 || (is_caught_up && flags & NO_WAKEUP == 0) {
-            *self.wakeups.lock().unwrap_or_else(PoisonError::into_inner) += 1;
-            self.wakeup.notify_all();
-            // Either we see the bell that a reader has just hung up, or it sees our record (`descriptor`).
-            fence(Ordering::SeqCst);
-            self.bell.ring();
+            self.wake();
         }
     }
 
+    #[cold]
+    fn wake(&self) {
+        *self.wakeups.lock().unwrap_or_else(PoisonError::into_inner) += 1;
+        self.wakeup.notify_all();
+        // Either we see the bell that a reader has just hung up, or it sees our record (`descriptor`).
+        fence(Ordering::SeqCst);
+        self.bell.ring();
+    }
+
     /// Copies a whole record in.
-    pub(crate) fn output(&self, bytes: &[u8], flags: u64) -> Result<(), Errno> {
+    pub(crate) fn output(&self, bytes: &[u8], flags: u64, cpu: u32) -> Result<(), Errno> {
         let len = u64::try_from(bytes.len()).map_err(|_| Errno::E2BIG)?;
-        let record = self.reserve(len).ok_or(Errno::EAGAIN)?;
+        let record = self.reserve(len, cpu).ok_or(Errno::EAGAIN)?;
         let offset = usize::try_from(record.address - self.data.start()).unwrap_or(usize::MAX);
         let copied = self.data.host().copy_in(offset, bytes);
         self.commit(record, copied.is_none(), flags);
@@ -155,8 +152,8 @@ impl Ring {
 
     /// What `bpf_ringbuf_query` answers; 0 for an unknown question.
     pub(crate) fn query(&self, question: u64) -> u64 {
-        let consumer = self.consumer.load(Ordering::Acquire);
-        let producer = self.producer.load(Ordering::Acquire);
+        let consumer = self.consumer.0.load(Ordering::Acquire);
+        let producer = self.producer.0.get();
         match question {
             0 => producer.saturating_sub(consumer),
             1 => self.size,
@@ -183,8 +180,8 @@ impl Ring {
     ) -> usize {
         let mut read = 0;
         while read < most {
-            let position = self.consumer.load(Ordering::Relaxed);
-            if position == self.producer.load(Ordering::Acquire) {
+            let position = self.consumer.0.load(Ordering::Relaxed);
+            if position == self.producer.0.get() {
                 break;
             }
             let header = self.header(position);
@@ -205,7 +202,7 @@ impl Ring {
                 }
             }
             header.store(0, Ordering::Relaxed);
-            self.consumer.store(position + whole, Ordering::Release);
+            self.consumer.0.store(position + whole, Ordering::Release);
             if !goes_on {
                 break;
             }
@@ -259,8 +256,8 @@ impl Ring {
     fn is_ready(&self) -> bool {
         // Between the position that `drain` published and the header that is looked at; see `commit`.
         fence(Ordering::SeqCst);
-        let position = self.consumer.load(Ordering::Acquire);
-        position != self.producer.load(Ordering::Acquire)
+        let position = self.consumer.0.load(Ordering::Acquire);
+        position != self.producer.0.get()
             && self.header(position).load(Ordering::Acquire) & COMMITTED != 0
     }
 

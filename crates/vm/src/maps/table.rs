@@ -122,13 +122,21 @@ impl Table {
         self.with_hash(first, rest)
     }
 
-    /// A key from the window, each word read once. `None` if the view is too short.
+    /// Whether keys have one word, as most have: then [`Table::short_key_in`] is enough.
     #[inline(always)]
+    pub(super) fn has_short_keys(&self) -> bool {
+        self.key_words == 1
+    }
+
+    /// A key of one word from the window.
+    #[inline(always)]
+    pub(super) fn short_key_in(&self, view: SharedBytes) -> Option<Key<'static>> {
+        Some(self.with_hash(self.word_in(view, 0)?, &[]))
+    }
+
+    /// A key from the window, each word read once. `None` if the view is too short.
     pub(super) fn key_in<'k>(&self, view: SharedBytes, rest: &'k mut Rest) -> Option<Key<'k>> {
         let first = self.word_in(view, 0)?;
-        if self.key_words == 1 {
-            return Some(self.with_hash(first, &[]));
-        }
         let rest = rest.room(self.key_words - 1);
         for (index, place) in rest.iter_mut().enumerate() {
             *place = self.word_in(view, 8 * (index + 1))?;
@@ -193,24 +201,26 @@ impl Table {
         let (mut link, mut before) = (first, None);
         for _ in 0..=self.nodes.len() {
             let slot = link.checked_sub(1)?;
-            if self.is_at(slot, key) {
+            let [node, first, rest @ ..] = self.words_at(slot, key) else {
+                return None;
+            };
+            let is_same = |(stored, word): (&AtomicU64, &u64)| load(stored) == *word;
+            if load(first) == key.first && rest.iter().zip(key.rest).all(is_same) {
                 return Some(Place { slot, before });
             }
             before = Some(slot);
-            link = self.link(slot);
+            link = low_32(load(node));
         }
         None
     }
 
+    /// Node and words of a slot's key, which has as many as this one.
     #[inline(always)]
-    fn is_at(&self, slot: u32, key: Key<'_>) -> bool {
-        let matches = |(stored, word): (&AtomicU64, &u64)| stored.load(Ordering::Relaxed) == *word;
-        match self.key_at(slot) {
-            [first, rest @ ..] => {
-                first.load(Ordering::Relaxed) == key.first && rest.iter().zip(key.rest).all(matches)
-            }
-            [] => false,
-        }
+    fn words_at(&self, slot: u32, key: Key<'_>) -> &[AtomicU64] {
+        // INVARIANT: as for `node`.
+        let words = key.rest.len() + 2;
+        let start = slot as usize * words;
+        &self.nodes[start..start + words]
     }
 
     #[inline(always)]
@@ -365,15 +375,13 @@ impl Locked<'_> {
 
     #[inline(always)]
     fn fill(&self, slot: u32, key: Key<'_>, link: u32) {
-        if let [first, rest @ ..] = self.table.key_at(slot) {
+        if let [node, first, rest @ ..] = self.table.words_at(slot, key) {
+            node.store(pack(key.hash, link), Ordering::Relaxed);
             first.store(key.first, Ordering::Relaxed);
             for (stored, word) in rest.iter().zip(key.rest) {
                 stored.store(*word, Ordering::Relaxed);
             }
         }
-        self.table
-            .node(slot)
-            .store(pack(key.hash, link), Ordering::Relaxed);
     }
 
     #[inline(always)]
@@ -457,6 +465,11 @@ impl Fresh {
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, taken)
             .ok()
     }
+}
+
+#[inline(always)]
+fn load(word: &AtomicU64) -> u64 {
+    word.load(Ordering::Relaxed)
 }
 
 fn pack(high: u32, low: u32) -> u64 {

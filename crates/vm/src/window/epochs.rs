@@ -48,19 +48,17 @@ struct State {
 /// Something on the host's side that runs may still use: it is dropped when none can.
 pub(crate) type Thing = Arc<dyn Any + Send + Sync>;
 
-/// A worker's announcement: 0 while idle, else the number under which its outermost run started.
+/// A worker's announcement: 0 while idle, else the number under which its run started.
 #[derive(Debug, Default)]
 pub(crate) struct Runner {
     since: AtomicU64,
 }
 
 impl Runner {
-    /// Announces a run. The answer is whether it is the outermost one, which must call [`Runner::leave`].
+    /// Announces a run, the only one of its worker, until [`Runner::leave`].
     #[inline(always)]
-    pub(crate) fn enter(&self, epochs: &Epochs) -> bool {
-        if self.since.load(Ordering::Relaxed) != 0 {
-            return false;
-        }
+    pub(crate) fn enter(&self, epochs: &Epochs) {
+        debug_assert_eq!(self.since.load(Ordering::Relaxed), 0, "one run at a time");
         self.since
             .store(epochs.current.load(Ordering::Acquire), Ordering::Relaxed);
         if epochs.is_one_sided {
@@ -68,10 +66,9 @@ impl Runner {
         } else {
             fence(Ordering::SeqCst);
         }
-        true
     }
 
-    /// Ends the outermost run.
+    /// Ends the run.
     #[inline(always)]
     pub(crate) fn leave(&self) {
         self.since.store(0, Ordering::Release);
@@ -178,8 +175,7 @@ mod tests {
             start: 0x10000,
             len: 4096,
         };
-        assert!(early.enter(&epochs));
-        assert!(!early.enter(&epochs));
+        early.enter(&epochs);
         epochs.bury(grave);
         late.enter(&epochs);
         assert_eq!(epochs.reclaim().0, []);

@@ -223,8 +223,8 @@ impl Window {
     }
 
     /// Announces a run; whether it is the outermost one.
-    pub(crate) fn enter(&self, runner: &Runner) -> bool {
-        runner.enter(&self.epochs)
+    pub(crate) fn enter(&self, runner: &Runner) {
+        runner.enter(&self.epochs);
     }
 
     /// Checks at most 8 bytes; the answer is the offset into the view.
