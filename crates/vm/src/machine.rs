@@ -79,7 +79,7 @@ macro_rules! offsets {
 offsets! {
     WINDOW: window, PERMISSIONS: permissions, SLICE: slice, LOOPS: loops, SAVED_RSP: saved_rsp, R0: r0, ARGUMENTS: arguments,
     FAULT_ADDRESS: fault_address, FAULT_INSN: fault_insn, FAULT_SIZE: fault_size, STATUS: status, DEPTH: depth, KFUNC: kfunc,
-    TARGET: target, TAIL_CALLS: tail_calls,
+    TARGET: target, TAIL_CALLS: tail_calls, SLOT: slot,
 }
 
 const fn field_offset(offset: usize) -> i32 {

@@ -9,8 +9,8 @@ use twinbpf_object::insn::{AtomicOp, Size};
 use twinbpf_object::{MapKind, ProgramKind};
 use twinbpf_shm::{AtomicUpdate, SharedBytes};
 
-use crate::config::Executor;
 use crate::common::Common;
+use crate::config::Executor;
 use crate::context::{ContextLayout, DataFields, PacketPointer};
 use crate::fault::FaultKind;
 use crate::handles::FIRST_FUNCTION_HANDLE;

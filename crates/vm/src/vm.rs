@@ -8,10 +8,10 @@ use twinbpf_object::spec::{InnerMap, Needs};
 use twinbpf_object::target::{Offers, Prototype};
 use twinbpf_object::{Code, Diagnosis, Errno, Error, ErrorKind, MapSpec, Result};
 
+use crate::common::Common;
 use crate::config::{Executor, VmConfig};
 use crate::kfuncs::{self, HostCall, HostClosure, HostFault, HostFunction, HostFunctions};
 use crate::maps::{Element, Successor, Surroundings as MapSurroundings, VmMap};
-use crate::common::Common;
 use crate::objects::Objects;
 use crate::presence::{Presence, presence};
 use crate::program::{Program, VmProgram};
@@ -230,7 +230,13 @@ impl Vm {
         let around = &self.0.common.surroundings;
         let end = around.now_ns().saturating_add(nanoseconds);
         for _ in 0..MOST_STEPS {
-            match self.0.common.timers.first_due_ns().filter(|due| *due <= end) {
+            match self
+                .0
+                .common
+                .timers
+                .first_due_ns()
+                .filter(|due| *due <= end)
+            {
                 Some(due) => around.advance_to(due),
                 None => break,
             }
@@ -249,7 +255,13 @@ impl Vm {
     /// If every CPU slot has a worker.
     pub fn run_timers(&self) -> Result<usize> {
         let now = self.0.common.surroundings.now_ns();
-        if self.0.common.timers.first_due_ns().is_none_or(|due| due > now) {
+        if self
+            .0
+            .common
+            .timers
+            .first_due_ns()
+            .is_none_or(|due| due > now)
+        {
             return Ok(0);
         }
         Ok(self.worker()?.run_due_timers())

@@ -266,7 +266,11 @@ impl Worker {
     /// Runs the callbacks of timers that are due; how many there were.
     #[cold]
     pub(crate) fn run_due_timers(&mut self) -> usize {
-        let due = self.vm.common.timers.take_due(self.vm.common.surroundings.now_ns());
+        let due = self
+            .vm
+            .common
+            .timers
+            .take_due(self.vm.common.surroundings.now_ns());
         for each in &due {
             match self.run_timer(each) {
                 Some(Ok(_)) => {}

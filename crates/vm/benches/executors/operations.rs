@@ -58,10 +58,12 @@ pub(crate) fn report(is_wanted: impl Fn(&str) -> bool) -> Outcome<()> {
         }
     }
     if is_wanted("two threads") {
-        let (lookups, updates) = (two_threads(LOOKUP)?, two_threads(UPDATE)?);
-        println!(
-            "two threads on one hash map, times one: lookups {lookups:.2}, updates {updates:.2}"
-        );
+        println!("two threads on one hash map, times one:");
+        for (keys, second) in [("keys of their own", TIMES), ("the same keys", 0)] {
+            let lookups = two_threads(LOOKUP, second)?;
+            let updates = two_threads(UPDATE, second)?;
+            println!("{keys:<28} lookups {lookups:.2}, updates {updates:.2}");
+        }
     }
     Ok(())
 }
@@ -126,13 +128,13 @@ fn helper(executor: Executor) -> Outcome<f64> {
     Ok(run_ns(&vm, &program(&vm, insns, &[], &[])?)? / f64::from(TIMES))
 }
 
-/// Calls a helper on each of 256 keys, all of which are there.
-fn on_each_key(vm: &Vm, map: &VmMap, helper: i32) -> Outcome<VmProgram> {
+/// Calls a helper on each of 256 keys from `first` on, all of which are there.
+fn on_each_key(vm: &Vm, map: &VmMap, helper: i32, first: i32) -> Outcome<VmProgram> {
     let insns = vec![
         insn(0xb7, 6, 0, 0, TIMES),
         insn(0x7b, 10, 6, -16, 0),
         insn(0xbf, 1, 6, 0, 0),
-        insn(0x07, 1, 0, 0, -1),
+        insn(0x07, 1, 0, 0, first - 1),
         insn(0x63, 10, 1, -4, 0),
         insn(0xbf, 2, 10, 0, 0),
         insn(0x07, 2, 0, 0, -4),
@@ -155,9 +157,9 @@ fn on_each_key(vm: &Vm, map: &VmMap, helper: i32) -> Outcome<VmProgram> {
 }
 
 /// A full map with values of 8 bytes.
-fn full(vm: &Vm, kind: MapKind) -> Outcome<VmMap> {
-    let map = vm.create_map(&MapSpec::new("bench", kind, 4, 8, 256))?;
-    for key in 0..256u32 {
+fn full(vm: &Vm, kind: MapKind, entries: u32) -> Outcome<VmMap> {
+    let map = vm.create_map(&MapSpec::new("bench", kind, 4, 8, entries))?;
+    for key in 0..entries {
         map.update(&key.to_ne_bytes(), &[1; 8], 0)
             .map_err(|errno| format!("filling the map: {errno}"))?;
     }
@@ -166,7 +168,7 @@ fn full(vm: &Vm, kind: MapKind) -> Outcome<VmMap> {
 
 fn on_map(executor: Executor, kind: MapKind, helper: i32) -> Outcome<f64> {
     let vm = vm(executor)?;
-    let program = on_each_key(&vm, &full(&vm, kind)?, helper)?;
+    let program = on_each_key(&vm, &full(&vm, kind, 256)?, helper, 0)?;
     Ok(run_ns(&vm, &program)? / f64::from(TIMES))
 }
 
@@ -232,7 +234,7 @@ fn rounds(executor: Executor) -> Outcome<f64> {
 
 fn elements(executor: Executor) -> Outcome<f64> {
     let vm = vm(executor)?;
-    let map = full(&vm, MapKind::Array)?;
+    let map = full(&vm, MapKind::Array, 256)?;
     let start = [insn(0x18, 1, 0, 0, 0), Insn::default()];
     with_callback(&vm, &start, FOR_EACH, &[map]).map(|whole| whole / f64::from(TIMES))
 }
@@ -309,29 +311,33 @@ fn load_of(executor: Executor, count: usize) -> Outcome<f64> {
     Ok(measure(|| vm.load_program(&linked, &[]).map(drop))?)
 }
 
-/// How much more two threads do in the same time than one.
-fn two_threads(helper: i32) -> Outcome<f64> {
+/// How much more two threads do in the same time than one; the second one's keys begin at `second`.
+fn two_threads(helper: i32, second: i32) -> Outcome<f64> {
     let vm = vm(Executor::Jit)?;
-    let program = on_each_key(&vm, &full(&vm, MapKind::Hash)?, helper)?;
+    let map = full(&vm, MapKind::Hash, 4096)?;
+    let programs = [
+        on_each_key(&vm, &map, helper, 0)?,
+        on_each_key(&vm, &map, helper, second)?,
+    ];
     let mut ratios = Vec::new();
     for _ in 0..ROUNDS {
-        ratios.push(2.0 * together(&vm, &program, 1)? / together(&vm, &program, 2)?);
+        ratios.push(2.0 * together(&vm, &programs[..1])? / together(&vm, &programs)?);
     }
     Ok(median(ratios))
 }
 
-/// Seconds until so many threads have done the same work each.
-fn together(vm: &Vm, program: &VmProgram, threads: usize) -> Outcome<f64> {
-    let start = Barrier::new(threads + 1);
+/// Seconds until every program has run on a thread of its own, as often as the others.
+fn together(vm: &Vm, programs: &[VmProgram]) -> Outcome<f64> {
+    let start = &Barrier::new(programs.len() + 1);
     let mut workers = Vec::new();
-    for _ in 0..threads {
-        workers.push(vm.worker()?);
+    for program in programs {
+        workers.push((vm.worker()?, program));
     }
     std::thread::scope(|scope| {
         let running: Vec<_> = workers
             .iter_mut()
-            .map(|worker| {
-                scope.spawn(|| {
+            .map(|(worker, program)| {
+                scope.spawn(move || {
                     start.wait();
                     (0..4000).try_for_each(|_| worker.run(program, &mut []).map(drop))
                 })

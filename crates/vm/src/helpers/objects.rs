@@ -83,7 +83,10 @@ pub(crate) fn pop_front(run: &mut Run<'_>, arguments: &Arguments) -> Result<Retu
 /// `struct bpf_list_node *bpf_list_pop_back(head)`
 pub(crate) fn pop_back(run: &mut Run<'_>, arguments: &Arguments) -> Result<Returned, FaultKind> {
     let head = head(run, arguments)?;
-    let node = run.common.objects.remove(head, |nodes| nodes.len().checked_sub(1));
+    let node = run
+        .common
+        .objects
+        .remove(head, |nodes| nodes.len().checked_sub(1));
     owned_node(run, node)
 }
 

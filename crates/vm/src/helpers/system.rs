@@ -15,7 +15,9 @@ pub(super) fn ktime_get_ns(run: &mut Run<'_>, _: &Arguments) -> Result<Returned,
 
 /// `u64 bpf_jiffies64(void)`: the clock in ticks. KERNEL: 250 a second in most distributions' kernels.
 pub(super) fn jiffies64(run: &mut Run<'_>, _: &Arguments) -> Result<Returned, FaultKind> {
-    Ok(Returned::number(run.common.surroundings.now_ns() / 4_000_000))
+    Ok(Returned::number(
+        run.common.surroundings.now_ns() / 4_000_000,
+    ))
 }
 
 /// `u32 bpf_get_prandom_u32(void)`: the next number of the worker's generator.
@@ -141,7 +143,14 @@ pub(super) fn socket_cgroup_above(
 }
 
 fn own_cgroup(run: &Run<'_>) -> Returned {
-    Returned::number(run.common.surroundings.cgroups().last().copied().unwrap_or(0))
+    Returned::number(
+        run.common
+            .surroundings
+            .cgroups()
+            .last()
+            .copied()
+            .unwrap_or(0),
+    )
 }
 
 /// The cgroup at a level of the tree, 0 being the root; 0 if the process is not that far down.

@@ -54,7 +54,10 @@ pub(crate) fn set_callback(
     let place = place(run, arguments)?;
     let start = run.function(arguments, 1)?;
     let program = (run.keep)(run).ok_or(FaultKind::Unsupported("a callback of this program"))?;
-    let result = run.common.timers.set_callback(place, Callback { program, start });
+    let result = run
+        .common
+        .timers
+        .set_callback(place, Callback { program, start });
     Ok(Returned::status(result))
 }
 

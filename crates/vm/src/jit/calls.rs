@@ -215,7 +215,7 @@ impl Emitter<'_> {
         Some(())
     }
 
-    /// `r0 = start + index * stride`, or 0 if the index is too large.
+    /// `r0 = start + index * stride`, and the CPU slot's part of that, or 0 if the index is too large.
     fn look_up_in_array(&mut self, at: usize, array: ArrayLayout) {
         let key = Place {
             base: Register::new(2).unwrap_or(Register::R1),
@@ -238,14 +238,26 @@ impl Emitter<'_> {
         }
         a.jump_if(Cond::AboveOrEqual, done);
         a.mov_imm(RAX, u64::from(array.start));
-        if array.stride.is_power_of_two() {
-            let [count, ..] = array.stride.trailing_zeros().to_le_bytes();
+        self.scale(array.stride);
+        self.assembler.arith(Arith::Add, Bits::B64, RAX, R11);
+        if let Some(stride) = array.cpu_stride {
+            let a = &mut self.assembler;
+            a.load(Bits::B32, R11, field(offset::SLOT));
+            self.scale(stride);
+            self.assembler.arith(Arith::Add, Bits::B64, RAX, R11);
+        }
+        self.assembler.bind(done);
+    }
+
+    /// Multiplies `r11`; `rdi` is free for that.
+    fn scale(&mut self, factor: u32) {
+        let a = &mut self.assembler;
+        if factor.is_power_of_two() {
+            let [count, ..] = factor.trailing_zeros().to_le_bytes();
             a.shift_imm(Shift::Left, Bits::B64, R11, count);
         } else {
-            a.mov_imm(RDI, u64::from(array.stride));
+            a.mov_imm(RDI, u64::from(factor));
             a.multiply(Bits::B64, R11, RDI);
         }
-        a.arith(Arith::Add, Bits::B64, RAX, R11);
-        a.bind(done);
     }
 }

@@ -54,14 +54,14 @@ impl Array {
         self.values.start()
     }
 
-    /// Where the values are, if each slot has one.
+    /// Where the values are.
     pub(super) fn layout(&self) -> Option<ArrayLayout> {
-        if self.slot_bytes != self.stride {
-            return None;
-        }
+        let is_per_cpu = self.slot_bytes != self.stride;
+        let cpu_stride = u32::try_from(self.stride).ok()?;
         Some(ArrayLayout {
             start: self.values.start(),
-            stride: u32::try_from(self.stride).ok()?,
+            stride: u32::try_from(self.slot_bytes).ok()?,
+            cpu_stride: is_per_cpu.then_some(cpu_stride),
             entries: self.entries,
         })
     }

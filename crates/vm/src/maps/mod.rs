@@ -107,7 +107,7 @@ pub(crate) struct MapLayout {
     pub(crate) has_values: bool,
     /// Whether programs write records into it.
     pub(crate) is_ring: bool,
-    /// Where its values are, if it is a plain array: programs can find them on their own.
+    /// Where its values are, if it is an array: programs can find them on their own.
     pub(crate) array: Option<ArrayLayout>,
     /// Where compiled code finds its programs, if it is a prog array.
     pub(crate) programs: Option<ProgramsLayout>,
@@ -126,8 +126,10 @@ pub(crate) struct ProgramsLayout {
 pub(crate) struct ArrayLayout {
     /// The address of the first value.
     pub(crate) start: u32,
-    /// Bytes from one value to the next.
+    /// Bytes from one index's value, or values, to the next one's.
     pub(crate) stride: u32,
+    /// Bytes from one CPU slot's value to the next one's, if each has its own.
+    pub(crate) cpu_stride: Option<u32>,
     pub(crate) entries: u32,
 }
 
