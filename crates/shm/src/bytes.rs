@@ -103,7 +103,18 @@ impl SharedBytes {
     /// Copies from the view into `to`, or answers `None` if the view is too short.
     ///
     /// 1, 2, 4 or 8 bytes are one access, so that a number that is aligned is never torn.
+    #[inline]
     pub fn copy_out(self, offset: usize, to: &mut [u8]) -> Option<()> {
+        // Most values are one number.
+        match to {
+            [_, _, _, _, _, _, _, _] => to.copy_from_slice(&self.load_u64(offset)?.to_ne_bytes()),
+            [_, _, _, _] => to.copy_from_slice(&self.load_u32(offset)?.to_ne_bytes()),
+            _ => return self.copy_many_out(offset, to),
+        }
+        Some(())
+    }
+
+    fn copy_many_out(self, offset: usize, to: &mut [u8]) -> Option<()> {
         let start = self.address(offset, to.len())?;
         // SAFETY: `address` checked that the bytes lie in the range, which is readable by the type's invariant; `to` is ours.
         if unsafe { access::copy_many(start, to.as_mut_ptr(), to.len()) } {
@@ -131,7 +142,18 @@ impl SharedBytes {
     /// Copies `from` into the view, or answers `None` if the view is too short.
     ///
     /// 1, 2, 4 or 8 bytes are one access, so that a number that is aligned is never torn.
+    #[inline]
     pub fn copy_in(self, offset: usize, from: &[u8]) -> Option<()> {
+        if let Ok(eight) = from.try_into() {
+            return self.store_u64(offset, u64::from_ne_bytes(eight));
+        }
+        if let Ok(four) = from.try_into() {
+            return self.store_u32(offset, u32::from_ne_bytes(four));
+        }
+        self.copy_many_in(offset, from)
+    }
+
+    fn copy_many_in(self, offset: usize, from: &[u8]) -> Option<()> {
         let start = self.address(offset, from.len())?;
         // SAFETY: `address` checked that the bytes lie in the range, which is writable by the type's invariant; `from` is borrowed.
         if unsafe { access::copy_many(from.as_ptr(), start, from.len()) } {

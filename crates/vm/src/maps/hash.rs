@@ -159,6 +159,20 @@ impl Hash {
         self.update_key(key, value, flags, writer)
     }
 
+    #[inline(always)]
+    fn copy_under(&self, key: Key<'_>, value: &mut [u8]) -> Result<(), Errno> {
+        let values = self.values.host();
+        let copy = |slot| values.copy_out(offset_of(slot, self.slot_bytes), value);
+        let copied = self.table.read(key, copy);
+        copied.flatten().ok_or(Errno::ENOENT)
+    }
+
+    #[inline(never)]
+    fn copy_under_long(&self, key: &[u8], value: &mut [u8]) -> Result<(), Errno> {
+        let mut rest = Rest::default();
+        self.copy_under(self.table.key(key, &mut rest), value)
+    }
+
     /// Key and value address of the element in whose first value this address lies.
     pub(super) fn element_at(&self, address: u32) -> Option<(Vec<u8>, u32)> {
         let offset = u64::from(address.checked_sub(self.values.start())?);
@@ -349,15 +363,12 @@ impl Behaviour for Hash {
         Self::address(self, key, cpu)
     }
 
+    #[inline]
     fn copy_out(&self, key: &[u8], value: &mut [u8]) -> Result<(), Errno> {
-        let mut rest = Rest::default();
-        let key = self.table.key(key, &mut rest);
-        let copied = self.table.read(key, |slot| {
-            self.values
-                .host()
-                .copy_out(offset_of(slot, self.slot_bytes), value)
-        });
-        copied.flatten().ok_or(Errno::ENOENT)
+        match self.table.short_key(key) {
+            Some(key) => self.copy_under(key, value),
+            None => self.copy_under_long(key, value),
+        }
     }
 
     fn update(
@@ -367,12 +378,13 @@ impl Behaviour for Hash {
         flags: u64,
         writer: Writer,
     ) -> Result<(), Errno> {
-        self.update_key(
-            self.table.key(key, &mut Rest::default()),
-            value,
-            flags,
-            writer,
-        )
+        match self.table.short_key(key) {
+            Some(key) => self.update_key(key, value, flags, writer),
+            None => {
+                let mut rest = Rest::default();
+                self.update_key(self.table.key(key, &mut rest), value, flags, writer)
+            }
+        }
     }
 
     fn take(&self, key: &[u8], value: &mut [u8]) -> Result<(), Errno> {

@@ -252,7 +252,11 @@ impl VmMap {
     pub fn lookup(&self, key: &[u8], value: &mut [u8]) -> Result<(), Errno> {
         self.live().allow(MapFlags::WRONLY)?;
         self.live().check_sizes(key.len(), Some(value.len()))?;
-        self.behaviour().copy_out(key, value)?;
+        match &self.live().0.storage {
+            Storage::Array(array) => array.copy_out(key, value)?,
+            Storage::Hash(hash) => hash.copy_out(key, value)?,
+            other => other.behaviour().copy_out(key, value)?,
+        }
         self.live().hide(value);
         Ok(())
     }
@@ -269,8 +273,12 @@ impl VmMap {
         if flags & LOCK != 0 {
             return Err(Errno::EINVAL);
         }
-        self.behaviour()
-            .update(key, Source::Bytes(value), flags, Writer::Caller)
+        let (value, writer) = (Source::Bytes(value), Writer::Caller);
+        match &self.live().0.storage {
+            Storage::Array(array) => array.update(key, value, flags, writer),
+            Storage::Hash(hash) => hash.update(key, value, flags, writer),
+            other => other.behaviour().update(key, value, flags, writer),
+        }
     }
 
     /// Removes a key.

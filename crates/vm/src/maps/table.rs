@@ -97,17 +97,20 @@ impl Table {
         })
     }
 
+    /// A key of the caller's, whose length was checked, if it has one of the lengths that most have.
+    #[inline(always)]
+    pub(super) fn short_key(&self, bytes: &[u8]) -> Option<Key<'static>> {
+        let word = match (bytes.try_into(), bytes.try_into()) {
+            (Ok(four), _) => u64::from(u32::from_ne_bytes(four)),
+            (_, Ok(eight)) => u64::from_ne_bytes(eight),
+            _ => return None,
+        };
+        Some(self.with_hash(word, &[]))
+    }
+
     /// A key of the caller's; its length was checked.
-    #[inline]
     pub(super) fn key<'k>(&self, bytes: &[u8], rest: &'k mut Rest) -> Key<'k> {
         debug_assert_eq!(bytes.len(), self.key_bytes, "sizes are checked by `VmMap`");
-        // Most keys have one word, and those lengths.
-        if let Ok(four) = bytes.try_into() {
-            return self.with_hash(u64::from(u32::from_ne_bytes(four)), &[]);
-        }
-        if let Ok(eight) = bytes.try_into() {
-            return self.with_hash(u64::from_ne_bytes(eight), &[]);
-        }
         let word = |chunk: &[u8]| {
             let mut padded = [0; 8];
             padded[..chunk.len()].copy_from_slice(chunk);
