@@ -314,7 +314,7 @@ fn load_of(executor: Executor, count: usize) -> Outcome<f64> {
 /// How much more two threads do in the same time than one; the second one's keys begin at `second`.
 fn two_threads(helper: i32, second: i32) -> Outcome<f64> {
     let vm = vm(Executor::Jit)?;
-    let map = full(&vm, MapKind::Hash, 4096)?;
+    let map = full(&vm, MapKind::Hash, 1 << 16)?;
     let programs = [
         on_each_key(&vm, &map, helper, 0)?,
         on_each_key(&vm, &map, helper, second)?,
