@@ -286,6 +286,7 @@ const FIXTURES: &[Fixture] = &[
     built("testdata/bpf/core_target_moved.bpf.c", "v3"),
     built("testdata/bpf/core_target_twins.bpf.c", "v3"),
     built("testdata/bpf/arena.bpf.c", "v3"),
+    built("testdata/bpf/arena_pages.bpf.c", "v3"),
     built("testdata/bpf/exceptions.bpf.c", "v3"),
     built("testdata/bpf/throws.bpf.c", "v3"),
     built("testdata/bpf/conntrack.bpf.c", "v3"),

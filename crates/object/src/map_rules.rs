@@ -618,8 +618,8 @@ const CLONE: u32 = MapFlags::CLONE.0;
 const MMAPABLE: u32 = MapFlags::MMAPABLE.0;
 const PRESERVE: u32 = MapFlags::PRESERVE_ELEMS.0;
 const INNER: u32 = MapFlags::INNER_MAP.0;
-const SEGV_ON_FAULT: u32 = 1 << 17;
-const NO_USER_CONV: u32 = 1 << 18;
+const SEGV_ON_FAULT: u32 = MapFlags::SEGV_ON_FAULT.0;
+const NO_USER_CONV: u32 = MapFlags::NO_USER_CONV.0;
 
 /// Access from system calls: most kinds take it.
 const ACCESS: u32 = READ | WRITE;

@@ -8,17 +8,18 @@
 //! numbers, and through spills of 8 bytes; every other operation makes a number of it.
 
 use twinbpf_object::insn::{
-    AluOp, AtomicOp, Call, Condition, Displacement, Extend, Operand, Operation, Register, Size,
-    WideValue, Width,
+    AluOp, ArenaCast, AtomicOp, Call, Condition, Displacement, Extend, Operand, Operation,
+    Register, Size, WideValue, Width,
 };
 
 use crate::code;
 use crate::context::PacketPointer;
 use crate::fault::{Ended, FaultKind};
 use crate::helpers;
+use crate::maps::{Arena, LiveMap};
 use crate::program::Program;
 use crate::provenance::{self, ObjectReference, Provenance, Returned as Value, Tracked};
-use crate::run::{self, Arguments, MAX_FRAMES, Packet, Run, STACK_BYTES};
+use crate::run::{self, Arguments, MAX_FRAMES, Packet, Run, STACK_BYTES, user_address};
 use crate::semantics::{self, low_32, sign_extend};
 use crate::window::FIRST_HANDLE;
 
@@ -242,11 +243,31 @@ impl Machine<'_, '_> {
             Operation::Call(Call::Local(to)) => next = self.call_local(program, pc, to)?,
             Operation::Exit => return Ok(self.leave()),
             Operation::Call(Call::Kfunc { id, .. }) => self.call_kfunc(id)?,
-            Operation::Cast { .. } => {
-                return Err(FaultKind::Unsupported("this instruction"));
+            Operation::Cast { dst, src, cast } => {
+                let value = low_32(self.read(src)?.value);
+                let cast_value = self.cast(value, cast);
+                self.registers[dst.index()] = cast_value;
             }
         }
         Ok(Next::At(next))
+    }
+
+    fn cast(&self, address: u32, cast: ArenaCast) -> Value {
+        if cast == ArenaCast::ToUser {
+            return Value::number(user_address(self.run, address));
+        }
+        let mut arenas = self.run.image.maps.iter().filter_map(LiveMap::arena);
+        let is_in = |arena: &&Arena| {
+            let offset = address.checked_sub(arena.start());
+            offset.is_some_and(|offset| offset < arena.len())
+        };
+        match arenas.find(is_in) {
+            Some(arena) => Value {
+                value: u64::from(address),
+                provenance: Provenance::object(arena.start(), arena.len(), "an arena"),
+            },
+            None => Value::number(u64::from(address)),
+        }
     }
 
     fn read(&self, register: Register) -> Result<Value, FaultKind> {

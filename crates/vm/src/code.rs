@@ -4,8 +4,8 @@
 //! entry here, so that indices mean the same everywhere; the second slot of a wide load is never executed.
 
 use twinbpf_object::insn::{
-    AluOp, AtomicOp, Call, Condition, Extend, Operand, Operation, Register, Size, SwapOrder,
-    WideValue, Width,
+    AluOp, ArenaCast, AtomicOp, Call, Condition, Extend, Operand, Operation, Register, Size,
+    SwapOrder, WideValue, Width,
 };
 
 use crate::semantics::sign_extend;
@@ -39,7 +39,7 @@ pub(crate) enum Opcode {
     Neg64, Neg32, MoveSigned64, MoveSigned32, Swap,
     LoadB, LoadH, LoadW, LoadDw, LoadSignedB, LoadSignedH, LoadSignedW,
     StoreBX, StoreHX, StoreWX, StoreDwX, StoreBK, StoreHK, StoreWK, StoreDwK,
-    Atomic, LoadAcquire, StoreRelease, LoadWide, LoadPacket, Jump, MayGoto,
+    Atomic, LoadAcquire, StoreRelease, LoadWide, LoadPacket, CastToUser, Jump, MayGoto,
     JumpEq64X, JumpNe64X, JumpGt64X, JumpGe64X, JumpLt64X, JumpLe64X, JumpSet64X, JumpSignedGt64X, JumpSignedGe64X, JumpSignedLt64X, JumpSignedLe64X,
     JumpEq64K, JumpNe64K, JumpGt64K, JumpGe64K, JumpLt64K, JumpLe64K, JumpSet64K, JumpSignedGt64K, JumpSignedGe64K, JumpSignedLt64K, JumpSignedLe64K,
     JumpEq32X, JumpNe32X, JumpGt32X, JumpGe32X, JumpLt32X, JumpLe32X, JumpSet32X, JumpSignedGt32X, JumpSignedGe32X, JumpSignedLt32X, JumpSignedLe32X,
@@ -208,9 +208,8 @@ pub(crate) fn lower(operation: Operation, at: usize) -> Op {
             ..simple(Opcode::CallLocal, Register::R0, Register::R0, 0)
         },
         Operation::Exit => simple(Opcode::Exit, Register::R0, Register::R0, 0),
-        Operation::Cast { .. } | Operation::LoadWide { .. } => {
-            simple(Opcode::Unsupported, Register::R0, Register::R0, 0)
-        }
+        Operation::Cast { cast, dst, src } => simple(cast_opcode(cast), dst, src, 0),
+        Operation::LoadWide { .. } => simple(Opcode::Unsupported, Register::R0, Register::R0, 0),
     }
 }
 
@@ -342,6 +341,14 @@ fn store_opcode(size: Size, from_register: bool) -> Opcode {
         (Size::H, false) => Opcode::StoreHK,
         (Size::W, false) => Opcode::StoreWK,
         (Size::Dw, false) => Opcode::StoreDwK,
+    }
+}
+
+/// A cast to the kernel's side leaves the low half of an address, which is where it lies in the window.
+fn cast_opcode(cast: ArenaCast) -> Opcode {
+    match cast {
+        ArenaCast::ToKernel => Opcode::Mov32X,
+        ArenaCast::ToUser => Opcode::CastToUser,
     }
 }
 

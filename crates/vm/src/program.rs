@@ -9,10 +9,12 @@ use twinbpf_object::abi::{AttachKind, MapFlags, helper_name};
 use twinbpf_object::btf::Btf;
 use twinbpf_object::core::UNAVAILABLE_HELPER;
 use twinbpf_object::diagnosis::SourceLine;
-use twinbpf_object::insn::{Call, DecodeError, Displacement, Operation, WideValue};
+use twinbpf_object::insn::{
+    ArenaCast, Call, DecodeError, Displacement, Operation, Register, WideValue,
+};
 use twinbpf_object::link::{HoleKind, LinkedProgram, SourceLines, Unavailable};
 use twinbpf_object::{
-    Code, Diagnosis, Errno, Error, Insn, InsnIndex, MapIndex, ProgramKind, Result,
+    Code, Diagnosis, Errno, Error, Insn, InsnIndex, MapIndex, MapKind, ProgramKind, Result,
 };
 
 use crate::code::{self, Op};
@@ -25,7 +27,7 @@ use crate::maps::{LiveMap, MapLayout, VmMap};
 use crate::presence::Presence;
 use crate::reach::context_reach;
 use crate::run::{Image, Kfunc};
-use crate::window::FIRST_HANDLE;
+use crate::window::{FIRST_HANDLE, Window};
 
 /// The address of every kernel function: nothing lies there, and no map has this number.
 const KFUNC_ADDRESS: u32 = FIRST_HANDLE;
@@ -89,12 +91,14 @@ impl Program {
         linked: &LinkedProgram,
         maps: &[VmMap],
         host: &HostFunctions,
+        window: &Window,
     ) -> Result<Self> {
         let kind = linked.kind.ok_or_else(|| linked.type_missing())?;
         let mut builder = Builder {
             linked,
             maps,
             host,
+            window,
             used: Vec::new(),
             kfuncs: Vec::new(),
             values: Vec::new(),
@@ -164,12 +168,13 @@ impl Program {
             .call
     }
 
-    /// Compiles the program to machine code, where there is a compiler for this CPU. `is_vouched`: somebody promised what is else checked.
+    /// Compiles the program to machine code, where there is a compiler for this CPU. `is_vouched`: somebody promised what is else
+    /// checked. `user_base`: the high half of arenas' addresses for user space.
     ///
     /// # Errors
     ///
     /// If the host gives no executable memory or refuses signal handlers.
-    pub(crate) fn compile(&mut self, guard: Guard, is_vouched: bool) -> Result<()> {
+    pub(crate) fn compile(&mut self, guard: Guard, is_vouched: bool, user_base: u64) -> Result<()> {
         let maps: Vec<MapLayout> = self.image.maps.iter().map(LiveMap::layout).collect();
         // Pages that can be written but not read do not exist in hardware.
         let is_write_only = |map: &LiveMap| map.spec().flags.contains(MapFlags::WRONLY_PROG);
@@ -182,6 +187,7 @@ impl Program {
             bounds: &self.bounds,
             maps: &maps,
             is_vouched,
+            user_base,
         };
         let compiled = Compiled::new(&source, guard).map_err(|errno| {
             let message =
@@ -263,6 +269,7 @@ struct Builder<'a> {
     linked: &'a LinkedProgram,
     maps: &'a [VmMap],
     host: &'a HostFunctions,
+    window: &'a Window,
     used: Vec<LiveMap>,
     kfuncs: Vec<Kfunc>,
     values: Vec<(usize, u32, u32)>,
@@ -329,7 +336,7 @@ impl Builder<'_> {
         let hole = self.hole(at).cloned();
         match (operation, hole) {
             (Operation::LoadWide { dst, .. }, Some(hole)) => {
-                let number = u64::from(self.handle_for(at, &hole)?);
+                let number = self.handle_for(at, &hole)?;
                 Ok(Operation::LoadWide {
                     dst,
                     value: WideValue::Number(number),
@@ -351,29 +358,51 @@ impl Builder<'_> {
             (Operation::Call(Call::Helper(number)), _) if !has_helper(number) => {
                 Err(self.missing(at, &helper_text(number)))
             }
-            (Operation::Cast { .. }, _) => Err(self.missing(at, "address-space casts (arenas)")),
+            (Operation::Cast { dst, src, cast }, _) => self.cast(at, dst, src, cast),
             (operation, _) => Ok(operation),
         }
     }
 
-    fn handle_for(&mut self, at: usize, hole: &HoleKind) -> Result<u32> {
+    /// A cast, of which nothing is left to the host's addresses if the arena says so.
+    fn cast(&self, at: usize, dst: Register, src: Register, cast: ArenaCast) -> Result<Operation> {
+        let mut arenas = self.maps.iter().map(VmMap::spec);
+        let Some(arena) = arenas.find(|map| map.kind == MapKind::Arena) else {
+            let message = "casts an address of an arena, and there is no arena";
+            return Err(self.malformed(at, message));
+        };
+        let cast = match arena.flags.contains(MapFlags::NO_USER_CONV) {
+            true => ArenaCast::ToKernel,
+            false => cast,
+        };
+        Ok(Operation::Cast { dst, src, cast })
+    }
+
+    /// The number that a reference becomes.
+    fn handle_for(&mut self, at: usize, hole: &HoleKind) -> Result<u64> {
         match hole {
             HoleKind::Map(index) => {
                 let map = self.map(at, *index)?;
-                Ok(map.handle())
+                Ok(u64::from(map.handle()))
             }
-            HoleKind::Function(start) => Ok(FIRST_FUNCTION_HANDLE | start.0),
+            HoleKind::Function(start) => Ok(u64::from(FIRST_FUNCTION_HANDLE | start.0)),
             HoleKind::MapValue { map, offset } => {
                 let map = self.map(at, *map)?;
+                if let Some(arena) = map.arena() {
+                    let (start, len) = (arena.start(), arena.len());
+                    if *offset >= len {
+                        return Err(self.malformed(at, "refers to a place outside its arena"));
+                    }
+                    return Ok(self.window.user_address(start + offset));
+                }
                 let start = map.first_value().filter(|_| *offset < map.value_size());
                 let start = start.ok_or_else(|| {
                     self.malformed(at, "refers to a place outside its map's value")
                 })?;
                 self.values.push((at, start, map.value_size()));
-                Ok(start + offset)
+                Ok(u64::from(start + offset))
             }
             // Programs only ask whether it is there.
-            HoleKind::Kfunc { name, .. } => self.kfunc(at, name).map(|_| KFUNC_ADDRESS),
+            HoleKind::Kfunc { name, .. } => self.kfunc(at, name).map(|_| u64::from(KFUNC_ADDRESS)),
             HoleKind::Ksym { name, .. } => {
                 Err(self.missing(at, &format!("the kernel symbol `{name}`")))
             }

@@ -6,7 +6,7 @@ use twinbpf_object::link::{LinkedProgram, Target};
 use twinbpf_object::map_rules::{self, MapRefusal};
 use twinbpf_object::spec::{InnerMap, Needs};
 use twinbpf_object::target::{Offers, Prototype};
-use twinbpf_object::{Code, Diagnosis, Errno, Error, ErrorKind, MapSpec, Result};
+use twinbpf_object::{Code, Diagnosis, Errno, Error, ErrorKind, MapKind, MapSpec, Result};
 
 use crate::common::Common;
 use crate::config::{Executor, VmConfig};
@@ -20,7 +20,7 @@ use crate::surroundings::{Surroundings, host_modules, host_types};
 use crate::timers::Timers;
 use crate::trace::Printed;
 use crate::vouched::Vouched;
-use crate::window::Window;
+use crate::window::{PAGE_BYTES, Window};
 use crate::worker::Worker;
 
 /// The kernel whose behaviour the vm follows, as `KERNEL_VERSION` packs it: 6.18.0.
@@ -142,8 +142,13 @@ impl Vm {
             template,
         };
         let map = VmMap::create(self.1, &around, spec).map_err(|errno| refuse(spec, errno))?;
-        if let Some(value) = first_value {
-            map.begin(&value).map_err(|errno| refuse(spec, errno))?;
+        // The variables of an arena lie on its first pages.
+        let variables = spec
+            .initial
+            .as_deref()
+            .filter(|_| spec.kind == MapKind::Arena);
+        if let Some(value) = first_value.as_deref().or(variables) {
+            map.begin(value).map_err(|errno| refuse(spec, errno))?;
         }
         Ok(map)
     }
@@ -171,11 +176,11 @@ impl Vm {
         if maps.iter().any(|map| !map.is_of(&self.0.handles)) {
             return Err(foreign_map(program));
         }
-        let mut program = Program::new(program, maps, &self.0.host_functions)?;
+        let mut program = Program::new(program, maps, &self.0.host_functions, &self.0.window)?;
         program.number = self.0.handles.next_program();
         program.home = Arc::clone(&self.0.handles);
         if self.0.config.executor == Executor::Jit && cfg!(target_arch = "x86_64") {
-            program.compile(self.0.config.guard, is_vouched)?;
+            program.compile(self.0.config.guard, is_vouched, self.0.window.user_base())?;
         }
         let program = Arc::new_cyclic(|itself| {
             program.itself = itself.clone();
@@ -384,9 +389,11 @@ fn explain(spec: &MapSpec, refusal: MapRefusal) -> Error {
 fn refuse(spec: &MapSpec, errno: Errno) -> Error {
     let diagnosis = match errno {
         Errno::ENOMEM => {
-            let bytes = u64::from(spec.value_size)
-                .next_multiple_of(8)
-                .saturating_mul(u64::from(spec.max_entries));
+            let entry_bytes = match spec.kind {
+                MapKind::Arena => PAGE_BYTES,
+                _ => u64::from(spec.value_size).next_multiple_of(8),
+            };
+            let bytes = entry_bytes.saturating_mul(u64::from(spec.max_entries));
             Diagnosis::new(
                 Code::MAP_NO_MEMORY,
                 format!("{bytes} bytes of values do not fit into the vm's window of 4 GiB"),

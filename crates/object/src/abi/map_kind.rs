@@ -46,6 +46,12 @@ impl MapFlags {
     /// Inner maps may differ in `max_entries`.
     #[doc(alias = "BPF_F_INNER_MAP")]
     pub const INNER_MAP: Self = Self(1 << 12);
+    /// Of an arena: the host may not touch pages that no program was given.
+    #[doc(alias = "BPF_F_SEGV_ON_FAULT")]
+    pub const SEGV_ON_FAULT: Self = Self(1 << 17);
+    /// Of an arena: its addresses are not made addresses of user space.
+    #[doc(alias = "BPF_F_NO_USER_CONV")]
+    pub const NO_USER_CONV: Self = Self(1 << 18);
 
     /// Whether all bits of `other` are set.
     pub fn contains(self, other: Self) -> bool {

@@ -1,6 +1,6 @@
 //! Arithmetic, shifts, divisions and byte swaps in machine code.
 
-use twinbpf_object::insn::{AluOp, Operand, SwapOrder, Width};
+use twinbpf_object::insn::{AluOp, ArenaCast, Operand, SwapOrder, Width};
 
 use super::assembler::{Arith, Bits, Cond, R11, RAX, RCX, RDX, Reg, Shift, Unary};
 use super::emit::{Emitter, bits, host};
@@ -27,6 +27,23 @@ impl Emitter<'_> {
             AluOp::SignedDiv => self.divide(Unary::SignedDiv, false, (bits, dst), src),
             AluOp::SignedMod => self.divide(Unary::SignedDiv, true, (bits, dst), src),
         }
+    }
+
+    /// The low half of an address, which is where it lies in the window; for user space with the high half of its addresses there, unless
+    /// it is null.
+    pub(super) fn cast(&mut self, cast: ArenaCast, dst: Reg, src: Reg) {
+        self.assembler.mov(Bits::B32, dst, src);
+        if cast == ArenaCast::ToKernel {
+            return;
+        }
+        self.forget_address();
+        let null = self.assembler.label();
+        let a = &mut self.assembler;
+        a.test(Bits::B32, dst, dst);
+        a.jump_if(Cond::Equal, null);
+        a.mov_imm(R11, self.source.user_base);
+        a.arith(Arith::Or, Bits::B64, dst, R11);
+        a.bind(null);
     }
 
     fn mov(&mut self, bits: Bits, dst: Reg, src: Operand) {

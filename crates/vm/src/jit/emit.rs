@@ -463,7 +463,8 @@ impl Emitter<'_> {
             Operation::Call(Call::Local(to)) => self.call_local(at, to)?,
             Operation::Exit => self.return_from(at),
             Operation::Call(Call::Kfunc { id, .. }) => self.call_kfunc(at, id),
-            Operation::Cast { .. } | Operation::LoadWide { .. } => return None,
+            Operation::Cast { cast, dst, src } => self.cast(cast, host(dst), host(src)),
+            Operation::LoadWide { .. } => return None,
         }
         Some(())
     }

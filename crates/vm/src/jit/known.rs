@@ -5,7 +5,8 @@
 //! looked up without asking which one it is.
 
 use twinbpf_object::insn::{
-    AluOp, AtomicOp, Call, Extend, Operand, Operation, Register, Size, SwapOrder, WideValue, Width,
+    AluOp, ArenaCast, AtomicOp, Call, Extend, Operand, Operation, Register, Size, SwapOrder,
+    WideValue, Width,
 };
 
 use crate::helpers;
@@ -111,7 +112,9 @@ impl Facts {
                     *fact = Fact::Unknown;
                 }
             }
-            Operation::Cast { dst, .. } => self.set(dst, Fact::Unknown),
+            Operation::Cast { cast, dst, .. } => {
+                self.set(dst, short_if(cast == ArenaCast::ToKernel));
+            }
             Operation::Store { .. }
             | Operation::StoreRelease { .. }
             | Operation::Jump { .. }

@@ -3,6 +3,7 @@
 //! Both look like helpers to the executors: a run and five arguments, a value or a fault. The vm's own are rows of one table.
 //! What a process cannot answer honestly is missing here on purpose, and linking names it.
 
+mod arena;
 mod host;
 mod iterators;
 mod sections;
@@ -59,6 +60,9 @@ pub(crate) fn offers(host: &HostFunctions) -> BTreeMap<String, Option<Prototype>
 /// Every kernel function the vm has, by name.
 #[rustfmt::skip]
 static TABLE: &[Row] = &[
+    Row { name: "bpf_arena_alloc_pages", arguments: 5, call: arena::take },
+    Row { name: "bpf_arena_free_pages", arguments: 3, call: arena::give_back },
+    Row { name: "bpf_arena_reserve_pages", arguments: 3, call: arena::reserve },
     Row { name: "bpf_dynptr_adjust", arguments: 3, call: dynptr::adjust },
     Row { name: "bpf_dynptr_clone", arguments: 2, call: dynptr::clone },
     Row { name: "bpf_dynptr_copy", arguments: 5, call: dynptr::copy },

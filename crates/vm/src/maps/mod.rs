@@ -6,6 +6,7 @@
 //! its programs with the last caller's handle, as in the kernel; else programs that call each other would live forever.
 
 mod absent;
+mod arena;
 mod array;
 mod bell;
 mod bloom;
@@ -49,6 +50,7 @@ use targets::{DeviceHash, Targets};
 use trie::Trie;
 use user_ring::UserRing;
 
+pub(crate) use arena::Arena;
 pub(crate) use events::Events;
 pub(crate) use holder::{Element, Successor};
 pub(crate) use kind::Source;
@@ -148,6 +150,7 @@ enum Storage {
     Targets(Targets),
     Devices(DeviceHash),
     Local(Local),
+    Arena(Arena),
     Absent(Absent),
 }
 
@@ -166,6 +169,7 @@ impl Storage {
             Self::Targets(targets) => targets,
             Self::Devices(devices) => devices,
             Self::Local(local) => local,
+            Self::Arena(arena) => arena,
             Self::Absent(absent) => absent,
         }
     }
@@ -221,8 +225,12 @@ impl VmMap {
         Ok(Self(Arc::new(Held(LiveMap(inner))), presence))
     }
 
-    /// Writes the first value, under the key of zeros, before anybody else has the map.
+    /// Writes the first value, under the key of zeros, before anybody else has the map; of an arena, its first bytes.
     pub(crate) fn begin(&self, value: &[u8]) -> Result<(), Errno> {
+        if let Storage::Arena(arena) = &self.live().0.storage {
+            let place = arena.part(0, value.len())?;
+            return place.copy_in(0, value).ok_or(Errno::EFAULT);
+        }
         let key = vec![0; usize::try_from(self.live().key_size()).unwrap_or_default()];
         self.live().check_sizes(key.len(), Some(value.len()))?;
         self.behaviour()
@@ -479,10 +487,11 @@ impl VmMap {
     }
 
     fn part(&self, offset: usize, len: usize) -> Result<SharedBytes, Errno> {
-        let Storage::Array(array) = &self.live().0.storage else {
-            return Err(Errno::EINVAL);
-        };
-        array.part(offset, len).ok_or(Errno::EINVAL)
+        match &self.live().0.storage {
+            Storage::Array(array) => array.part(offset, len).ok_or(Errno::EINVAL),
+            Storage::Arena(arena) => arena.part(offset, len),
+            _ => Err(Errno::EINVAL),
+        }
     }
 
     /// Writes the key after `key` into `next`; the first one if `key` is `None` or not in the map.
@@ -571,6 +580,14 @@ impl LiveMap {
     pub(crate) fn first_value(&self) -> Option<u32> {
         match &self.0.storage {
             Storage::Array(array) => Some(array.first_value()),
+            _ => None,
+        }
+    }
+
+    /// The arena, if it is one.
+    pub(crate) fn arena(&self) -> Option<&Arena> {
+        match &self.0.storage {
+            Storage::Arena(arena) => Some(arena),
             _ => None,
         }
     }
@@ -820,6 +837,7 @@ fn storage(around: &Surroundings<'_>, spec: &MapSpec) -> Result<Storage, Errno> 
         MapKind::PerfEventArray => Ok(Storage::Events(Events::new(spec))),
         MapKind::CgroupStorage => Local::new(window, spec, 1).map(Storage::Local),
         MapKind::PerCpuCgroupStorage => Local::new(window, spec, cpus).map(Storage::Local),
+        MapKind::Arena => Arena::new(window, spec).map(Storage::Arena),
         MapKind::XskMap
         | MapKind::SockMap
         | MapKind::SockHash

@@ -20,7 +20,9 @@ use twinbpf_shm::SharedBytes;
 
 use epochs::{Epochs, Grave};
 use reservation::{Mapping, Reservation};
-use space::{PAGE_BYTES, Space};
+use space::Space;
+
+pub(crate) use space::PAGE_BYTES;
 
 pub(crate) use epochs::{Runner, Thing, barrier_for_all, has_barrier_for_all};
 
@@ -249,6 +251,22 @@ impl Window {
     #[inline(always)]
     fn permission(&self, page: usize) -> Option<&AtomicU8> {
         self.permissions.get(page.checked_add(TABLE_MARGIN)?)
+    }
+
+    /// The address for user space of what is at this address in the window: with the same low 32 bits.
+    pub(crate) fn user_address(&self, address: u32) -> u64 {
+        self.user_base() | u64::from(address)
+    }
+
+    /// The high 32 bits of addresses for user space. They are the window's own where it begins at a multiple of 4 GiB, as it does but
+    /// under Miri.
+    pub(crate) fn user_base(&self) -> u64 {
+        const ELSEWHERE: u64 = 1 << 44;
+        let base = u64::try_from(self.view.as_ptr().addr()).unwrap_or(0);
+        match base & u64::from(u32::MAX) {
+            0 => base,
+            _ => ELSEWHERE,
+        }
     }
 
     /// Addresses for compiled code: of the window's first byte, and of the first page's entry in the table.
