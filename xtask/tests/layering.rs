@@ -262,9 +262,11 @@ const MODULES: &[(&str, &[Row])] = &[
             ("machine", &["maps", "window"]),
             ("packet", &[]),
             ("timers", &["maps"]),
+            ("common", &["objects", "surroundings", "timers"]),
             (
                 "run",
                 &[
+                    "common",
                     "config",
                     "context",
                     "fault",
@@ -272,12 +274,9 @@ const MODULES: &[(&str, &[Row])] = &[
                     "held",
                     "machine",
                     "maps",
-                    "objects",
                     "packet",
                     "provenance",
                     "semantics",
-                    "surroundings",
-                    "timers",
                     "window",
                 ],
             ),
@@ -299,7 +298,15 @@ const MODULES: &[(&str, &[Row])] = &[
             ),
             (
                 "kfuncs",
-                &["fault", "held", "helpers", "run", "semantics", "window"],
+                &[
+                    "fault",
+                    "held",
+                    "helpers",
+                    "maps",
+                    "run",
+                    "semantics",
+                    "window",
+                ],
             ),
             (
                 "jit",
@@ -345,6 +352,7 @@ const MODULES: &[(&str, &[Row])] = &[
                     "context",
                     "fault",
                     "helpers",
+                    "maps",
                     "program",
                     "provenance",
                     "run",
@@ -358,15 +366,7 @@ const MODULES: &[(&str, &[Row])] = &[
             ),
             (
                 "shared",
-                &[
-                    "config",
-                    "handles",
-                    "kfuncs",
-                    "objects",
-                    "surroundings",
-                    "timers",
-                    "window",
-                ],
+                &["common", "config", "handles", "kfuncs", "window"],
             ),
             (
                 "worker",
@@ -389,6 +389,7 @@ const MODULES: &[(&str, &[Row])] = &[
             (
                 "vm",
                 &[
+                    "common",
                     "config",
                     "kfuncs",
                     "maps",

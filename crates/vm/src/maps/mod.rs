@@ -136,6 +136,10 @@ pub(crate) struct ArrayLayout {
 }
 
 /// The set of kinds is closed.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "there is one in each map, and records of rings must not take another step"
+)]
 #[derive(Debug)]
 enum Storage {
     Array(Array),
