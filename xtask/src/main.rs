@@ -9,6 +9,7 @@ mod differential;
 mod fixtures;
 mod fuzz;
 mod guests;
+mod random;
 mod seen;
 mod stress;
 
@@ -29,6 +30,8 @@ usage: cargo xtask TASK
   guests --objects FOLDER              `twinbpf check` for every object of FOLDER there
   guests --tools FOLDER                attach opensnoop, execsnoop, tcpconnect and biolatency, objects of bcc's libbpf-tools that
                                        were built in FOLDER, do what they watch for, and read it back
+  random [COUNT [FIRST]]   random programs (1,000,000, from number 0 on): the vm's compiler beside its interpreter, and a part of as
+                     many beside the running kernel: exit 1 if one differs (needs root)
   seen               run the tests of hooks on this kernel, and say in docs/HOOKS.md on which kernels they passed
   seen --check       compare it with docs/hooks-seen.txt: exit 1 if it differs
   conformance [--json] FOLDER          load each program of the kernel's selftests, built in FOLDER, and compare verdict
@@ -41,6 +44,7 @@ usage: cargo xtask TASK
                                        more than 3 % of the programs do (needs root)
 ";
 
+#[expect(clippy::too_many_lines, reason = "one arm for each task")]
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
@@ -49,6 +53,14 @@ fn main() -> ExitCode {
         ["fixtures", "--check"] => fixtures::run(fixtures::Mode::Check),
         ["codes"] => codes::run(false),
         ["codes", "--check"] => codes::run(true),
+        ["random"] => random::run(1_000_000, 0),
+        ["random", count, ref first @ ..] if first.len() <= 1 => {
+            let first = first.first().map_or(Ok(0), |first| first.parse());
+            match (count.parse(), first) {
+                (Ok(count), Ok(first)) => random::run(count, first),
+                _ => Err("COUNT and FIRST are numbers".to_owned()),
+            }
+        }
         ["seen"] => seen::run(false),
         ["seen", "--check"] => seen::run(true),
         ["fuzz"] => fuzz::run(60, None),

@@ -8,6 +8,7 @@
 mod absent;
 mod arena;
 mod array;
+mod atomic;
 mod bell;
 mod bloom;
 mod events;

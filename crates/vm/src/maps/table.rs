@@ -13,13 +13,13 @@
 //!
 //! Slots in no chain wait in [`Stack`]s, linked by the same words.
 
-use std::hash::{BuildHasher, RandomState};
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
-
 use twinbpf_object::Errno;
 use twinbpf_shm::SharedBytes;
 use zerocopy::FromZeros;
 
+use super::atomic::{
+    AtomicU32, AtomicU64, Ordering, fence, seed, spin_loop, yield_now, zeroed_words,
+};
 use crate::semantics::low_32;
 
 /// Link that ends a chain. Other links are a slot's number plus one, so that zeroed memory is an empty table.
@@ -91,9 +91,9 @@ impl Table {
         Ok(Self {
             key_bytes,
             key_words,
-            seed: RandomState::new().hash_one(0u8),
-            buckets: zeroed(usize::try_from(buckets).map_err(|_| Errno::ENOMEM)?)?,
-            nodes: zeroed(words)?,
+            seed: seed(),
+            buckets: zeroed_words(usize::try_from(buckets).map_err(|_| Errno::ENOMEM)?)?,
+            nodes: zeroed_words(words)?,
         })
     }
 
@@ -194,7 +194,7 @@ impl Table {
                     return found;
                 }
             }
-            std::hint::spin_loop();
+            spin_loop();
         }
     }
 
@@ -316,9 +316,9 @@ impl Table {
             }
             tries = tries.wrapping_add(1);
             if tries.is_multiple_of(64) {
-                std::thread::yield_now()
+                yield_now()
             } else {
-                std::hint::spin_loop()
+                spin_loop()
             }
         }
     }
@@ -494,4 +494,146 @@ pub(super) fn mix(word: u64) -> u64 {
 /// A zeroed slice that costs no memory until it is used.
 pub(super) fn zeroed<T: FromZeros>(len: usize) -> Result<Box<[T]>, Errno> {
     <[T]>::new_box_zeroed_with_elems(len).map_err(|_| Errno::ENOMEM)
+}
+
+#[cfg(all(test, loom))]
+mod models {
+    //! Small tables and few threads, in every order of their steps.
+
+    use std::sync::Arc;
+
+    use loom::sync::atomic::AtomicU64 as Value;
+    use loom::thread;
+
+    use super::*;
+
+    /// Two buckets and three slots, each with a value.
+    struct Model {
+        table: Table,
+        values: [Value; 3],
+        free: Stack,
+    }
+
+    impl Model {
+        fn new() -> Arc<Self> {
+            let free = Stack::default();
+            let table = Table::new(8, 1, 3).unwrap();
+            for slot in 0..3 {
+                free.push(&table, slot);
+            }
+            Arc::new(Self {
+                table,
+                values: std::array::from_fn(|_| Value::new(0)),
+                free,
+            })
+        }
+
+        fn key(&self, number: u64) -> Key<'static> {
+            self.table.short_key(&number.to_ne_bytes()).unwrap()
+        }
+
+        fn insert(&self, number: u64, value: u64) {
+            let key = self.key(number);
+            let mut locked = self.table.lock(key);
+            let slot = self.free.pop(&self.table).unwrap();
+            self.values[slot as usize].store(value, Ordering::Relaxed);
+            match locked.find(key) {
+                Some(old) => {
+                    locked.replace(old, slot, key);
+                    drop(locked);
+                    self.free.push(&self.table, old.slot);
+                }
+                None => locked.insert(slot, key),
+            }
+        }
+
+        fn remove(&self, number: u64) {
+            let key = self.key(number);
+            let mut locked = self.table.lock(key);
+            let place = locked.find(key).unwrap();
+            locked.remove(place);
+            drop(locked);
+            self.free.push(&self.table, place.slot);
+        }
+
+        fn value(&self, number: u64) -> Option<u64> {
+            let read = |slot: u32| self.values[slot as usize].load(Ordering::Relaxed);
+            self.table.read(self.key(number), read)
+        }
+    }
+
+    /// Few preemptions find what there is to find, in seconds instead of hours.
+    fn in_every_order(model: impl Fn() + Send + Sync + 'static) {
+        let mut builder = loom::model::Builder::new();
+        builder.preemption_bound = Some(5);
+        builder.check(model);
+    }
+
+    #[test]
+    fn a_reader_never_takes_one_keys_slot_for_anothers_in_every_order() {
+        in_every_order(|| {
+            let model = Model::new();
+            model.insert(1, 10);
+            let writer = Arc::clone(&model);
+            let writer = thread::spawn(move || {
+                writer.remove(1);
+                // The slot that was given back last is the one that is taken.
+                writer.insert(2, 20);
+            });
+            assert!(matches!(model.value(1), Some(10) | None));
+            writer.join().unwrap();
+            assert_eq!((model.value(1), model.value(2)), (None, Some(20)));
+        });
+    }
+
+    #[test]
+    fn a_reader_sees_a_whole_value_in_every_order() {
+        in_every_order(|| {
+            let model = Model::new();
+            model.insert(1, 10);
+            let writer = Arc::clone(&model);
+            let writer = thread::spawn(move || {
+                writer.insert(1, 11);
+                writer.insert(1, 12);
+            });
+            let (first, second) = (model.value(1).unwrap(), model.value(1).unwrap());
+            assert!((10..=12).contains(&first) && (first..=12).contains(&second));
+            writer.join().unwrap();
+            assert_eq!(model.value(1), Some(12));
+        });
+    }
+
+    #[test]
+    fn two_writers_lose_nothing_in_every_order() {
+        in_every_order(|| {
+            let model = Model::new();
+            let other = Arc::clone(&model);
+            let other = thread::spawn(move || other.insert(1, 10));
+            model.insert(2, 20);
+            other.join().unwrap();
+            assert_eq!((model.value(1), model.value(2)), (Some(10), Some(20)));
+        });
+    }
+
+    #[test]
+    fn no_slot_is_given_twice_in_every_order() {
+        in_every_order(|| {
+            let model = Model::new();
+            let other = Arc::clone(&model);
+            let other = thread::spawn(move || {
+                let first = other.free.pop(&other.table);
+                let kept = other.free.pop(&other.table);
+                // The first link is now what it was, and what is behind it is not.
+                if let Some(first) = first {
+                    other.free.push(&other.table, first);
+                }
+                kept
+            });
+            let mine = [(); 2].map(|()| model.free.pop(&model.table));
+            let kept = other.join().unwrap();
+            let taken = || mine.into_iter().chain([kept]).flatten();
+            let is_once = |slot: &u32| taken().filter(|other| other == slot).count() == 1;
+            assert!(taken().all(|slot| is_once(&slot)), "{mine:?} {kept:?}");
+        });
+    }
 }
