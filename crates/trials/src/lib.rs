@@ -47,6 +47,8 @@ pub enum Need {
     ConnectionTracking,
     /// A program with probes to be watched ([`watched`]).
     WatchedProgram,
+    /// A kernel with pairs of devices of type `netkit`. No variable promises it.
+    Netkit,
     /// A kernel that lets programs be called from functions: some are built without. No variable promises it.
     FunctionTracing,
     /// A kernel whose security hooks ask programs (`bpf` among its security modules). No variable promises it.
@@ -155,6 +157,7 @@ impl Need {
             Self::Bpftool => "bpftool",
             Self::WatchedProgram => "sdt",
             Self::ConnectionTracking => "conntrack",
+            Self::Netkit => "netkit",
             Self::FunctionTracing => "function-tracing",
             Self::SecurityHooks => "security-hooks",
             // Nobody can promise it: the kernel is what it is.
@@ -228,18 +231,24 @@ impl Need {
             Self::WatchedProgram => watched::missing(),
             Self::ConnectionTracking => (!has_symbol("bpf_skb_ct_lookup"))
                 .then(|| "needs nf_conntrack with functions for programs".to_owned()),
+            Self::Netkit => succeeds(
+                "unshare",
+                &["--net", "ip", "link", "add", "near", "type", "netkit"],
+                "needs CONFIG_NETKIT",
+            ),
             Self::FunctionTracing => {
                 let functions = Path::new("/sys/kernel/tracing/available_filter_functions");
                 (!functions.exists()).then(|| "needs a kernel that traces functions".to_owned())
             }
-            Self::SecurityHooks => {
-                let modules =
-                    std::fs::read_to_string("/sys/kernel/security/lsm").unwrap_or_default();
-                let has_programs = modules.trim().split(',').any(|module| module == "bpf");
-                (!has_programs).then(|| "needs `bpf` in /sys/kernel/security/lsm".to_owned())
-            }
+            Self::SecurityHooks => (!has_security_hooks())
+                .then(|| "needs `bpf` in /sys/kernel/security/lsm".to_owned()),
         }
     }
+}
+
+fn has_security_hooks() -> bool {
+    let modules = std::fs::read_to_string("/sys/kernel/security/lsm").unwrap_or_default();
+    modules.trim().split(',').any(|module| module == "bpf")
 }
 
 fn has_tracefs() -> bool {

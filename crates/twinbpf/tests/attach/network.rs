@@ -1,7 +1,8 @@
 //! Hooks of interfaces and network namespaces.
 
 use twinbpf::hook::{
-    Hook, Neighbour, NetfilterFamily, NetfilterPoint, Order, Position, Tc, TcDirection, XdpMode,
+    Hook, Neighbour, NetfilterFamily, NetfilterPoint, Netkit, NetkitEnd, Order, Position, Tc,
+    TcDirection, XdpMode,
 };
 use twinbpf::{Code, ErrorKind, Link, LinkPlace, Loaded};
 use twinbpf_trials::{Case, Need};
@@ -29,6 +30,10 @@ const CASES: &[(&str, fn())] = &[
     (
         "a_changed_list_is_not_added_to",
         a_changed_list_is_not_added_to,
+    ),
+    (
+        "both_ends_of_a_pair_run_programs_in_order",
+        both_ends_of_a_pair_run_programs_in_order,
     ),
     (
         "a_filter_runs_beside_that_of_another_tool",
@@ -84,6 +89,9 @@ const SINCE: &[(&str, u32, u32)] = &[
     ("a_take_over_happens_whole_or_not_at_all", 6, 6),
 ];
 
+/// The case that needs a pair of devices.
+const PAIR: &str = "both_ends_of_a_pair_run_programs_in_order";
+
 /// The cases of this file.
 pub(crate) fn cases() -> Vec<Case> {
     let case = |(name, body): &(&str, fn())| {
@@ -91,6 +99,7 @@ pub(crate) fn cases() -> Vec<Case> {
         let mut needs = vec![Need::Kernel, Need::Network, Need::Bpffs];
         let newer = SINCE.iter().find(|(newer, ..)| newer == name);
         needs.extend(newer.map(|(_, major, minor)| Need::Since(*major, *minor)));
+        needs.extend((*name == PAIR).then_some(Need::Netkit));
         Case::new(&format!("network::{name}"), &needs, move || {
             in_own_network(body);
         })
@@ -254,6 +263,67 @@ fn a_changed_list_is_not_added_to() {
     let error = first.attach(&tc_at(Position::Last, Some(1))).unwrap_err();
     assert_eq!(error.diagnosis().code, Code::ATTACH_CHANGED, "{error}");
     let _first = first.attach(&tc_at(Position::Last, Some(2))).unwrap();
+}
+
+fn both_ends_of_a_pair_run_programs_in_order() {
+    // The kernel names the other one.
+    ip(&["link", "add", "near", "type", "netkit"]);
+    for (device, address) in [("near", "192.0.2.1/25"), ("nk0", "192.0.2.129/25")] {
+        ip(&["address", "add", address, "dev", device]);
+        ip(&["link", "set", device, "up"]);
+    }
+    let at = |end, position| {
+        Hook::Netkit(Netkit {
+            interface: "near".to_owned(),
+            end,
+            order: Order {
+                position,
+                expected_revision: None,
+            },
+        })
+    };
+    let loaded = load(&["first", "second"]);
+    let second = attach(&loaded, "second", &at(NetkitEnd::Primary, Position::Last));
+    let _first = attach(&loaded, "first", &at(NetkitEnd::Primary, Position::First));
+    let place = second.info().unwrap().place;
+    assert!(matches!(place, LinkPlace::Netkit { .. }), "{place:?}");
+    assert_eq!(place.interface_name().as_deref(), Some("near"));
+    // A packet that leaves the first device; the kernel may send some of its own.
+    let leave = |from: &str, to: &str| {
+        let socket = std::net::UdpSocket::bind(from).unwrap();
+        socket.send_to(b"x", to).unwrap();
+    };
+    let before = value::<u64>(&loaded, "second_runs");
+    leave("192.0.2.1:0", "192.0.2.2:9");
+    assert!(value::<u64>(&loaded, "second_runs") > before);
+    assert!(
+        value::<u64>(&loaded, "sequence")
+            .to_string()
+            .ends_with("12")
+    );
+
+    // Programs of the other end are attached to the first device, too.
+    let peer = load(&["first"]);
+    let on_peer = attach(&peer, "first", &at(NetkitEnd::Peer, Position::Last));
+    let before = value::<u64>(&peer, "first_runs");
+    leave("192.0.2.129:0", "192.0.2.130:9");
+    let after = value::<u64>(&peer, "first_runs");
+    assert!(after > before);
+    on_peer.detach().unwrap();
+    leave("192.0.2.129:0", "192.0.2.130:9");
+    assert_eq!(value::<u64>(&peer, "first_runs"), after);
+
+    // The other device takes none.
+    let refused = loaded
+        .program("first")
+        .unwrap()
+        .attach(&Hook::Netkit(Netkit {
+            interface: "nk0".to_owned(),
+            end: NetkitEnd::Primary,
+            order: Order::default(),
+        }));
+    let error = refused.unwrap_err();
+    assert!(error.diagnosis().errno.is_some(), "{error}");
 }
 
 /// What `tc` shows.
