@@ -13,7 +13,7 @@ use crate::spec::LineInfo;
 pub struct SourceLines {
     btf: Option<Arc<Btf>>,
     /// By function: where it starts, and its lines, counted from there.
-    functions: Vec<(InsnIndex, Arc<[LineInfo]>)>,
+    functions: Vec<(InsnIndex, Arc<Vec<LineInfo>>)>,
 }
 
 impl SourceLines {
@@ -26,7 +26,7 @@ impl SourceLines {
     }
 
     /// Adds the lines of a function that starts at `start`. Functions come in the order of their starts.
-    pub(super) fn extend(&mut self, start: InsnIndex, lines: &Arc<[LineInfo]>) {
+    pub(super) fn extend(&mut self, start: InsnIndex, lines: &Arc<Vec<LineInfo>>) {
         self.functions.push((start, Arc::clone(lines)));
     }
 

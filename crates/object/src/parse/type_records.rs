@@ -121,7 +121,12 @@ impl Placing<'_, '_> {
         ext.lines(self.btf, |placed| {
             if let Some((function, at)) = self.place(&placed)? {
                 let line = placed.record;
-                lines[function.0].push(LineInfo { at, line });
+                let lines = &mut lines[function.0];
+                if lines.is_empty() {
+                    // Room that is not used costs nothing, and growing does.
+                    lines.reserve(self.code.functions[function.0].insns.len());
+                }
+                lines.push(LineInfo { at, line });
             }
             Ok(())
         })?;
@@ -129,7 +134,8 @@ impl Placing<'_, '_> {
             sort_by_instruction(&mut lines, |each| each.at);
             // Of several for one instruction the first is the statement that the others are part of.
             lines.dedup_by_key(|each| each.at);
-            function.lines = lines.into();
+            lines.shrink_to_fit();
+            function.lines = Arc::new(lines);
         }
         Ok(())
     }

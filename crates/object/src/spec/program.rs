@@ -67,7 +67,7 @@ pub struct Function {
     /// Its type in the object's BTF.
     pub type_id: Option<TypeId>,
     /// Where its instructions come from, ascending; each entry holds up to the next one. Linked programs share them.
-    pub lines: Arc<[LineInfo]>,
+    pub lines: Arc<Vec<LineInfo>>,
 }
 
 /// One instruction's dependence on the target's types.
