@@ -292,6 +292,7 @@ const FIXTURES: &[Fixture] = &[
     built("testdata/bpf/conntrack.bpf.c", "v3"),
     built("testdata/bpf/events.bpf.c", "v3"),
     built("testdata/bpf/map_costs.bpf.c", "v3"),
+    built("testdata/bpf/storage.bpf.c", "v3"),
     built("testdata/bpf/commands.bpf.c", "v3"),
     built("testdata/bpf/flows.bpf.c", "v3"),
     built("testdata/bpf/globals.bpf.c", "v3"),

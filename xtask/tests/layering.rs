@@ -287,6 +287,7 @@ const MODULES: &[(&str, &[Row])] = &[
                     "objects",
                     "packet",
                     "fault",
+                    "handles",
                     "held",
                     "maps",
                     "provenance",

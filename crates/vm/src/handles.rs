@@ -7,6 +7,8 @@ use crate::window::FIRST_HANDLE;
 
 /// Handles of functions start here: above every handle of a map.
 pub(crate) const FIRST_FUNCTION_HANDLE: u32 = FIRST_HANDLE + 0x80_0000;
+/// Stands for the task that runs a program: below every handle of a function.
+pub(crate) const TASK: u32 = FIRST_FUNCTION_HANDLE - 0x1000;
 /// Most maps alive at a time: handles of maps fill half of the handle range.
 const MOST_MAPS: u32 = 1 << 20;
 /// Handles are this far apart, so that a handle plus a small number is not another handle.

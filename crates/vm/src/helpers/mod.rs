@@ -17,6 +17,7 @@ mod reroute;
 mod reshape;
 mod ring;
 mod room;
+mod storage;
 mod system;
 mod text;
 pub(crate) mod timers;
@@ -138,6 +139,8 @@ pub(crate) const TABLE: &[Row] = &[
     Row { number: 100, arguments: 5, call: network::not_listening },
     Row { number: 105, arguments: 4, call: memory::strtol },
     Row { number: 106, arguments: 4, call: memory::strtoul },
+    Row { number: 107, arguments: 4, call: storage::of_socket },
+    Row { number: 108, arguments: 2, call: storage::delete_of_socket },
     Row { number: 110, arguments: 5, call: network::not_listening },
     Row { number: 112, arguments: 3, call: memory::probe_read_user },
     Row { number: 113, arguments: 3, call: memory::probe_read },
@@ -164,6 +167,9 @@ pub(crate) const TABLE: &[Row] = &[
     Row { number: 151, arguments: 1, call: network::unset },
     Row { number: 152, arguments: 4, call: network::redirect_to_neighbour },
     Row { number: 155, arguments: 2, call: network::redirect_to_peer },
+    Row { number: 156, arguments: 4, call: storage::of_task },
+    Row { number: 157, arguments: 2, call: storage::delete_of_task },
+    Row { number: 158, arguments: 0, call: storage::current_task },
     Row { number: 160, arguments: 0, call: system::ktime_get_ns },
     Row { number: 163, arguments: 5, call: network::check_mtu },
     Row { number: 164, arguments: 4, call: callbacks::for_each },

@@ -17,6 +17,7 @@ mod holder;
 mod key;
 mod kind;
 mod local;
+mod owned;
 mod producer;
 mod queue;
 mod ring;
@@ -55,6 +56,7 @@ pub(crate) use arena::Arena;
 pub(crate) use events::Events;
 pub(crate) use holder::{Element, Successor};
 pub(crate) use kind::Source;
+pub(crate) use owned::{Owned, Owner};
 pub(crate) use ring::{Record, Ring};
 
 /// Update flag: whether or not the key is there.
@@ -156,6 +158,7 @@ enum Storage {
     Devices(DeviceHash),
     Local(Local),
     Arena(Arena),
+    Owned(Owned),
     Absent(Absent),
 }
 
@@ -175,6 +178,7 @@ impl Storage {
             Self::Devices(devices) => devices,
             Self::Local(local) => local,
             Self::Arena(arena) => arena,
+            Self::Owned(owned) => owned,
             Self::Absent(absent) => absent,
         }
     }
@@ -647,10 +651,23 @@ impl LiveMap {
         }
     }
 
-    /// Zeroes the value of a storage.
+    /// The storage of something of the host's, if it is one.
+    pub(crate) fn owned(&self) -> Option<&Owned> {
+        match &self.0.storage {
+            Storage::Owned(owned) => Some(owned),
+            _ => None,
+        }
+    }
+
+    /// Zeroes the value of a storage; that of a test run's socket goes with the socket.
     pub(crate) fn renew(&self) {
-        if let Storage::Local(local) = &self.0.storage {
-            local.renew();
+        match &self.0.storage {
+            Storage::Local(local) => local.renew(),
+            Storage::Owned(owned) => {
+                // There may be none.
+                let _ = owned.remove(Owner::TestSocket);
+            }
+            _ => {}
         }
     }
 
@@ -843,6 +860,10 @@ fn storage(around: &Surroundings<'_>, spec: &MapSpec) -> Result<Storage, Errno> 
         MapKind::CgroupStorage => Local::new(window, spec, 1).map(Storage::Local),
         MapKind::PerCpuCgroupStorage => Local::new(window, spec, cpus).map(Storage::Local),
         MapKind::Arena => Arena::new(window, spec).map(Storage::Arena),
+        MapKind::TaskStorage
+        | MapKind::SkStorage
+        | MapKind::InodeStorage
+        | MapKind::CgrpStorage => Owned::new(window, spec).map(Storage::Owned),
         MapKind::XskMap
         | MapKind::SockMap
         | MapKind::SockHash
