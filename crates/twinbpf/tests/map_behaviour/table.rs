@@ -52,6 +52,7 @@ fn since(kind: MapKind) -> Need {
     match kind {
         MapKind::BloomFilter => Need::Since(5, 16),
         MapKind::UserRingBuf => Need::Since(6, 1),
+        MapKind::Arena => Need::Since(6, 9),
         _ => Need::Since(4, 18),
     }
 }
@@ -83,6 +84,7 @@ const KINDS: &[(MapKind, u32, u32, u32)] = &[
     (MapKind::RingBuf, 0, 0, 4096),
     (MapKind::BloomFilter, 0, 8, 100),
     (MapKind::UserRingBuf, 0, 0, 4096),
+    (MapKind::Arena, 0, 0, 3),
 ];
 
 /// What makes a line that of other kernels.
@@ -130,9 +132,11 @@ struct Section {
 impl Section {
     fn spec(&self) -> MapSpec {
         let mut spec = MapSpec::new("table", self.kind, self.key, self.value, self.entries);
-        if self.kind == MapKind::LpmTrie {
-            spec.flags = MapFlags::NO_PREALLOC;
-        }
+        spec.flags = match self.kind {
+            MapKind::LpmTrie => MapFlags::NO_PREALLOC,
+            MapKind::Arena => MapFlags::MMAPABLE,
+            _ => spec.flags,
+        };
         spec
     }
 

@@ -179,6 +179,11 @@ fn creations() -> Vec<(String, MapSpec)> {
         MapKind::CgroupStorage,
         MapKind::PerCpuCgroupStorage,
         MapKind::UserRingBuf,
+        MapKind::Arena,
+        MapKind::SkStorage,
+        MapKind::InodeStorage,
+        MapKind::TaskStorage,
+        MapKind::CgrpStorage,
     ];
     for kind in kinds {
         for key_size in [0, 1, 4, 8, 512, 513, 1 << 20] {
@@ -224,6 +229,9 @@ fn is_known(spec: &MapSpec) -> bool {
     match spec.kind {
         MapKind::BloomFilter => is_since(5, 16),
         MapKind::UserRingBuf => is_since(6, 1),
+        MapKind::Arena => is_since(6, 9),
+        MapKind::TaskStorage => is_since(5, 11),
+        MapKind::CgrpStorage => is_since(6, 2),
         MapKind::Hash | MapKind::PerCpuHash | MapKind::LruHash | MapKind::LruPerCpuHash
             if is_long =>
         {

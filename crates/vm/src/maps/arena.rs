@@ -211,7 +211,7 @@ impl Behaviour for Arena {
     }
 
     fn delete(&self, _: &[u8]) -> Result<(), Errno> {
-        Err(Errno::EINVAL)
+        Err(Errno::EOPNOTSUPP)
     }
 
     fn next_key(&self, _: Option<&[u8]>, _: &mut [u8]) -> Result<(), Errno> {

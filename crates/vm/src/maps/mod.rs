@@ -350,10 +350,14 @@ impl VmMap {
     ///
     /// # Errors
     ///
-    /// `EPERM` if callers may not write it anyway.
+    /// `EPERM` if callers may not write it anyway, `EBUSY` for arenas.
     pub fn freeze(&self) -> Result<(), Errno> {
         // KERNEL: freezing is for those who may write, so a second time is EPERM (6.18).
         self.live().allow_writing()?;
+        // KERNEL: what is mapped for writing cannot be frozen (6.18); callers have arenas so.
+        if self.live().arena().is_some() {
+            return Err(Errno::EBUSY);
+        }
         self.live().0.is_frozen.store(true, Ordering::Release);
         Ok(())
     }
