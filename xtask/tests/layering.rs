@@ -344,7 +344,7 @@ const MODULES: &[(&str, &[Row])] = &[
             ),
             (
                 "interpret",
-                &["code", "fault", "program", "run", "semantics"],
+                &["code", "fault", "program", "run", "semantics", "window"],
             ),
             (
                 "checked",

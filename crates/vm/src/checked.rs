@@ -19,9 +19,9 @@ use crate::helpers;
 use crate::maps::{Arena, LiveMap};
 use crate::program::Program;
 use crate::provenance::{self, ObjectReference, Provenance, Returned as Value, Tracked};
-use crate::run::{self, Arguments, MAX_FRAMES, Packet, Run, STACK_BYTES, user_address};
+use crate::run::{self, Arguments, MAX_FRAMES, Packet, Run, STACK_BYTES};
 use crate::semantics::{self, low_32, sign_extend};
-use crate::window::FIRST_HANDLE;
+use crate::window::{FIRST_HANDLE, user_address};
 
 /// How many arguments `bpf_tail_call` has.
 const TAIL_CALL_ARGUMENTS: u8 = 3;
@@ -254,7 +254,7 @@ impl Machine<'_, '_> {
 
     fn cast(&self, address: u32, cast: ArenaCast) -> Value {
         if cast == ArenaCast::ToUser {
-            return Value::number(user_address(self.run, address));
+            return Value::number(user_address(address));
         }
         let mut arenas = self.run.image.maps.iter().filter_map(LiveMap::arena);
         let is_in = |arena: &&Arena| {

@@ -8,8 +8,9 @@ use twinbpf_object::insn::{AluOp, Condition, Size};
 use crate::code::{Op, Opcode, unpack_atomic, unpack_size, unpack_swap};
 use crate::fault::{Ended, FaultKind};
 use crate::program::Program;
-use crate::run::{self, Arguments, Run, user_address};
+use crate::run::{self, Arguments, Run};
 use crate::semantics::{alu_32, alu_64, holds_32, holds_64, low_32, sign_extend_low, swap};
+use crate::window::user_address;
 
 /// Registers, padded to a power of two so that a masked number needs no bounds check.
 type Registers = [u64; 16];
@@ -207,7 +208,7 @@ pub(crate) fn interpret(run: &mut Run<'_>, program: &Program, start: usize, argu
                 }
             }
             Opcode::CastToUser => {
-                registers[dst] = user_address(run, low_32(registers[src]));
+                registers[dst] = user_address(low_32(registers[src]));
             }
             Opcode::Jump => goto!(),
             Opcode::MayGoto => if !run.may_go_on() { goto!() },

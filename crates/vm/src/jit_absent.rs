@@ -16,8 +16,6 @@ pub(crate) struct Source<'a> {
     pub(crate) maps: &'a [MapLayout],
     /// Whether addresses and loops are believed.
     pub(crate) is_vouched: bool,
-    /// The high half of arenas' addresses for user space.
-    pub(crate) user_base: u64,
 }
 
 /// A program in machine code: never made on this CPU.

@@ -27,7 +27,7 @@ use crate::maps::{LiveMap, MapLayout, VmMap};
 use crate::presence::Presence;
 use crate::reach::context_reach;
 use crate::run::{Image, Kfunc};
-use crate::window::{FIRST_HANDLE, Window};
+use crate::window::{FIRST_HANDLE, user_address};
 
 /// The address of every kernel function: nothing lies there, and no map has this number.
 const KFUNC_ADDRESS: u32 = FIRST_HANDLE;
@@ -91,14 +91,12 @@ impl Program {
         linked: &LinkedProgram,
         maps: &[VmMap],
         host: &HostFunctions,
-        window: &Window,
     ) -> Result<Self> {
         let kind = linked.kind.ok_or_else(|| linked.type_missing())?;
         let mut builder = Builder {
             linked,
             maps,
             host,
-            window,
             used: Vec::new(),
             kfuncs: Vec::new(),
             values: Vec::new(),
@@ -168,13 +166,12 @@ impl Program {
             .call
     }
 
-    /// Compiles the program to machine code, where there is a compiler for this CPU. `is_vouched`: somebody promised what is else
-    /// checked. `user_base`: the high half of arenas' addresses for user space.
+    /// Compiles the program to machine code, where there is a compiler for this CPU. `is_vouched`: somebody promised what is else checked.
     ///
     /// # Errors
     ///
     /// If the host gives no executable memory or refuses signal handlers.
-    pub(crate) fn compile(&mut self, guard: Guard, is_vouched: bool, user_base: u64) -> Result<()> {
+    pub(crate) fn compile(&mut self, guard: Guard, is_vouched: bool) -> Result<()> {
         let maps: Vec<MapLayout> = self.image.maps.iter().map(LiveMap::layout).collect();
         // Pages that can be written but not read do not exist in hardware.
         let is_write_only = |map: &LiveMap| map.spec().flags.contains(MapFlags::WRONLY_PROG);
@@ -187,7 +184,6 @@ impl Program {
             bounds: &self.bounds,
             maps: &maps,
             is_vouched,
-            user_base,
         };
         let compiled = Compiled::new(&source, guard).map_err(|errno| {
             let message =
@@ -269,7 +265,6 @@ struct Builder<'a> {
     linked: &'a LinkedProgram,
     maps: &'a [VmMap],
     host: &'a HostFunctions,
-    window: &'a Window,
     used: Vec<LiveMap>,
     kfuncs: Vec<Kfunc>,
     values: Vec<(usize, u32, u32)>,
@@ -392,7 +387,7 @@ impl Builder<'_> {
                     if *offset >= len {
                         return Err(self.malformed(at, "refers to a place outside its arena"));
                     }
-                    return Ok(self.window.user_address(start + offset));
+                    return Ok(user_address(start + offset));
                 }
                 let start = map.first_value().filter(|_| *offset < map.value_size());
                 let start = start.ok_or_else(|| {

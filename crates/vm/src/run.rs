@@ -621,16 +621,6 @@ impl<'w> Run<'w> {
     }
 }
 
-/// The address for user space of what a program's address in an arena means; null stays null.
-///
-/// KERNEL: so it is where the low 32 bits are 0 (6.18).
-pub(crate) fn user_address(run: &Run<'_>, address: u32) -> u64 {
-    match address {
-        0 => 0,
-        address => run.window.user_address(address),
-    }
-}
-
 fn aligned(address: i64, size: Size) -> Result<(), FaultKind> {
     if address % i64::from(size.bytes()) == 0 {
         Ok(())

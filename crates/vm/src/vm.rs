@@ -176,11 +176,11 @@ impl Vm {
         if maps.iter().any(|map| !map.is_of(&self.0.handles)) {
             return Err(foreign_map(program));
         }
-        let mut program = Program::new(program, maps, &self.0.host_functions, &self.0.window)?;
+        let mut program = Program::new(program, maps, &self.0.host_functions)?;
         program.number = self.0.handles.next_program();
         program.home = Arc::clone(&self.0.handles);
         if self.0.config.executor == Executor::Jit && cfg!(target_arch = "x86_64") {
-            program.compile(self.0.config.guard, is_vouched, self.0.window.user_base())?;
+            program.compile(self.0.config.guard, is_vouched)?;
         }
         let program = Arc::new_cyclic(|itself| {
             program.itself = itself.clone();

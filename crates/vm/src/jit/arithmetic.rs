@@ -4,6 +4,7 @@ use twinbpf_object::insn::{AluOp, ArenaCast, Operand, SwapOrder, Width};
 
 use super::assembler::{Arith, Bits, Cond, R11, RAX, RCX, RDX, Reg, Shift, Unary};
 use super::emit::{Emitter, bits, host};
+use crate::window::USER_BASE;
 
 impl Emitter<'_> {
     pub(super) fn alu(&mut self, width: Width, op: AluOp, dst: Reg, src: Operand) {
@@ -41,7 +42,7 @@ impl Emitter<'_> {
         let a = &mut self.assembler;
         a.test(Bits::B32, dst, dst);
         a.jump_if(Cond::Equal, null);
-        a.mov_imm(R11, self.source.user_base);
+        a.mov_imm(R11, USER_BASE);
         a.arith(Arith::Or, Bits::B64, dst, R11);
         a.bind(null);
     }

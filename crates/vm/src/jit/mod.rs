@@ -47,8 +47,6 @@ pub(crate) struct Source<'a> {
     pub(crate) maps: &'a [MapLayout],
     /// Whether addresses and loops are believed.
     pub(crate) is_vouched: bool,
-    /// The high half of arenas' addresses for user space.
-    pub(crate) user_base: u64,
 }
 
 /// How code is made.
@@ -152,7 +150,6 @@ mod tests {
             bounds,
             maps: &[],
             is_vouched: false,
-            user_base: 0,
         };
         emit::emit(&source, options).unwrap().bytes().to_vec()
     }
@@ -317,7 +314,6 @@ mod tests {
                 bounds: &[0, 1, 3],
                 maps: &[],
                 is_vouched: false,
-                user_base: 0,
             };
             let code = emit::emit(&source, options(Guard::Pages, true)).unwrap();
             let accesses: Vec<u32> = instructions(code.bytes())

@@ -6,6 +6,7 @@ use crate::fault::FaultKind;
 use crate::maps::Arena;
 use crate::run::{Arguments, Returned, Run};
 use crate::semantics::low_32;
+use crate::window::user_address;
 
 /// `void *bpf_arena_alloc_pages(map, address, count, node, flags)`: the address for user space, or 0.
 pub(super) fn take(run: &mut Run<'_>, arguments: &Arguments) -> Result<Returned, FaultKind> {
@@ -16,7 +17,7 @@ pub(super) fn take(run: &mut Run<'_>, arguments: &Arguments) -> Result<Returned,
         (0, 1..) => arena.take(at, count),
         _ => None,
     };
-    let address = start.map(|start| run.window.user_address(start));
+    let address = start.map(user_address);
     Ok(Returned::number(address.unwrap_or(0)))
 }
 

@@ -67,6 +67,19 @@ pub(crate) struct Window {
     reservation: Reservation,
 }
 
+/// The high half of arenas' addresses for user space. Programs only keep and compare those: no address of the host's is among them.
+pub(crate) const USER_BASE: u64 = 1 << 44;
+
+/// The address for user space of what is at this address in the window: with the same low half; null stays null.
+///
+/// KERNEL: so it is where the low half is 0 (6.18).
+pub(crate) fn user_address(address: u32) -> u64 {
+    match address {
+        0 => 0,
+        address => USER_BASE | u64::from(address),
+    }
+}
+
 /// A range of the window that belongs to one object: a map's values, a stack, a packet.
 ///
 /// Dropping it takes the permissions away at once and the pages when no run can reach them any more.
@@ -251,22 +264,6 @@ impl Window {
     #[inline(always)]
     fn permission(&self, page: usize) -> Option<&AtomicU8> {
         self.permissions.get(page.checked_add(TABLE_MARGIN)?)
-    }
-
-    /// The address for user space of what is at this address in the window: with the same low 32 bits.
-    pub(crate) fn user_address(&self, address: u32) -> u64 {
-        self.user_base() | u64::from(address)
-    }
-
-    /// The high 32 bits of addresses for user space. They are the window's own where it begins at a multiple of 4 GiB, as it does but
-    /// under Miri.
-    pub(crate) fn user_base(&self) -> u64 {
-        const ELSEWHERE: u64 = 1 << 44;
-        let base = u64::try_from(self.view.as_ptr().addr()).unwrap_or(0);
-        match base & u64::from(u32::MAX) {
-            0 => base,
-            _ => ELSEWHERE,
-        }
     }
 
     /// Addresses for compiled code: of the window's first byte, and of the first page's entry in the table.

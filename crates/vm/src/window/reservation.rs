@@ -52,24 +52,16 @@ mod machine {
     unsafe impl Sync for Mapping {}
 
     impl Reservation {
-        /// Reserves the range, from a multiple of its size on; no memory is used yet.
+        /// Reserves the range; no memory is used yet.
         pub(crate) fn new() -> Result<Self, Errno> {
             let flags = MapFlags::PRIVATE | MapFlags::NORESERVE;
-            let len = 2 * BYTES + 2 * GUARD_BYTES;
+            let len = BYTES + 2 * GUARD_BYTES;
             // SAFETY: a new anonymous mapping at an address of the kernel's choice disturbs nothing.
             let start =
                 unsafe { mmap_anonymous(std::ptr::null_mut(), len, ProtFlags::empty(), flags) }
                     .map_err(errno)?;
-            let start = start.cast::<u8>();
-            // Twice as much has a multiple of the size in it; what is before and behind that goes.
-            let first = (start.addr() + GUARD_BYTES).next_multiple_of(BYTES) - start.addr();
-            let (before, behind) = (first - GUARD_BYTES, first + BYTES + GUARD_BYTES);
-            for (at, len) in [(0, before), (behind, len - behind)] {
-                // SAFETY: parts of the mapping that was made just now, and that nobody has seen.
-                let unmapped = unsafe { munmap(start.wrapping_add(at).cast(), len) };
-                debug_assert!(unmapped.is_ok() || len == 0, "unmapping our own range");
-            }
-            NonNull::new(start.wrapping_add(first))
+            let base = start.cast::<u8>().wrapping_add(GUARD_BYTES);
+            NonNull::new(base)
                 .map(|base| Self { base })
                 .ok_or(Errno::ENOMEM)
         }
